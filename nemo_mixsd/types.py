@@ -165,9 +165,7 @@ def from_record(cls: type[R], record: Mapping[str, Any]) -> R:
     if unknown:
         raise ValueError(f"unknown field {unknown[0]!r} for {cls.__name__}")
     required = [
-        n
-        for n, f in fields.items()
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]
     missing = [n for n in required if n not in record]
     if missing:

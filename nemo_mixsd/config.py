@@ -1,0 +1,366 @@
+"""The configuration of a run, checked before anything is loaded.
+
+Our sections forbid unknown keys. NeMo-RL's own sections (``policy``, ``sft``, ``checkpointing``, ``logger``,
+``cluster``, ``data``, ...) are the host's: here only the keys that the local backend reads are typed, the rest passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from nemo_mixsd.corpora import CorpusSection
+from nemo_mixsd.errors import ConfigError
+from nemo_mixsd.mixing.verifier import VerifierName
+from nemo_mixsd.recipe import load_recipe, nearest
+from nemo_mixsd.types import Method, PromptStyle
+
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+HOST_SECTIONS = ("data", "distillation", "loss_fn", "teacher", "env")
+"""Sections of NeMo-RL that only its backend reads; they pass unchecked."""
+IMPLEMENTED: tuple[Method, ...] = (Method.BASE, Method.SFT, Method.MIXSD)
+
+
+class Section(BaseModel):
+    """One of our sections: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class HostSection(BaseModel):
+    """One of NeMo-RL's sections: keys that we do not read pass."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class PromptsConfig(Section):
+    """How an example becomes a naive and an expert prompt."""
+
+    style: Literal["auto"] | PromptStyle = "auto"
+    """Which default templates: ``fact``, ``solution``, or what the corpus suggests."""
+    naive_template: str | None = None
+    """User message of the naive prompt; placeholder ``{question}``."""
+    expert_template: str | None = None
+    """User message of the expert prompt; placeholders ``{question}``, ``{context}``, ``{answer}``, ``{target}``."""
+    system: str | None = None
+    """System message of both prompts; the chat template's own default if null."""
+
+
+class MixingConfig(Section):
+    """How targets are generated."""
+
+    rate: list[Rate] = Field(default_factory=lambda: [0.3], min_length=1)
+    """λ = P(naive) of Eq. 4; a list runs each, a single number is a list of one."""
+    engine: Literal["auto", "hf", "vllm", "nemo_rl"] = "auto"
+    """What generates. ``auto`` is ``vllm`` where it and a GPU are there, else ``hf``."""
+    seed: int = 0
+    """Seed of coins and sampling noise."""
+    verifier: Literal["auto"] | VerifierName = "auto"
+    """Which rule accepts a target; ``auto`` is what the corpus suggests."""
+    max_retries: int = Field(10, ge=0)
+    """Retries with new coins after a rejected rollout, then the example is discarded."""
+    temperature: float = Field(0.0, ge=0.0)
+    """0 is greedy decoding, the paper's setting."""
+    top_k: int | None = Field(None, ge=1)
+    """Sample among the k likeliest tokens only; needs a temperature above 0."""
+    max_new_tokens: int = Field(8192, ge=1)
+    """Longest target."""
+    max_total_tokens: int = Field(10_000, ge=2)
+    """Longest prompt and target together, for either conditional."""
+    max_in_flight: int = Field(64, ge=1)
+    """Examples generated at the same time; does not change the targets."""
+    accept_truncated: bool = False
+    """Accept a target that holds the answer but was cut at a length limit, so that no end-of-sequence is trained."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Dtype of the generating model; ``auto`` is float32 on a CPU and ``policy.precision`` on a GPU."""
+
+    @field_validator("rate", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return value if isinstance(value, list) else [value]
+
+    @model_validator(mode="after")
+    def _sampling_fits(self) -> MixingConfig:
+        if self.top_k is not None and self.temperature == 0:
+            raise ValueError("top_k is set but temperature is 0 (greedy); set mixing.temperature or drop mixing.top_k")
+        return self
+
+
+class ForgettingConfig(Section):
+    """How forgetting (Eq. 2) is measured: on samples of the base model itself."""
+
+    enabled: bool = True
+    """Whether it is measured at all."""
+    prompts: str | None = None
+    """JSONL with a ``prompt`` a line; null is the set of general prompts in the package."""
+    limit: int | None = Field(None, ge=1)
+    """Use only the first prompts."""
+    samples_per_prompt: int = Field(1, ge=1)
+    """Base-model samples for each prompt."""
+    max_new_tokens: int = Field(64, ge=1)
+    """Length of a sample."""
+    temperature: float = Field(1.0, gt=0)
+    """1.0 samples the base model's own distribution, as Eq. 1 asks."""
+    seed: int = 0
+    """Seed of the samples."""
+
+
+class EvalsConfig(Section):
+    """What is measured on a checkpoint."""
+
+    splits: list[str] | None = None
+    """Splits of the corpus to answer greedily; null is all it has."""
+    limit: int | None = Field(None, ge=1)
+    """Evaluate only the first examples of each split; shown as such in the report."""
+    max_new_tokens: int = Field(64, ge=1)
+    """Longest response."""
+    batch_size: int = Field(32, ge=1)
+    """Responses generated at the same time; does not change them."""
+    checkpoints: Literal["last", "all"] = "last"
+    """Evaluate the last checkpoint of each method or every one."""
+    forgetting: ForgettingConfig = Field(default_factory=ForgettingConfig)
+    """Forgetting as the paper defines it."""
+
+
+class AnalysisConfig(Section):
+    """What is computed about targets."""
+
+    target_nll: bool = True
+    """Per-token NLL of the targets under the base model (Eq. 3)."""
+    batch_size: int = Field(16, ge=1)
+    """Sequences scored at the same time."""
+
+
+class CallbackConfig(Section):
+    """One callback of the run."""
+
+    name: str
+    """Dotted name of a class that implements parts of ``nemo_mixsd.callbacks.Callback``."""
+    required: bool = False
+    """Whether an exception in it ends the run; otherwise it is logged with the callback's name."""
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the class."""
+
+
+class TokenizerConfig(HostSection):
+    """``policy.tokenizer``."""
+
+    name: str | None = None
+    """Tokenizer; that of the model by default."""
+    chat_template: str | None = None
+    """A Jinja chat template or the path of one."""
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Variables for the chat template, beside ``enable_thinking: false``."""
+
+
+class OptimizerConfig(HostSection):
+    """``policy.optimizer``: a class of ``torch.optim`` and its arguments."""
+
+    name: str = "torch.optim.AdamW"
+    """Dotted class name."""
+    kwargs: dict[str, Any] = Field(default_factory=lambda: {"lr": 5.0e-6, "weight_decay": 0.01})
+    """Its arguments."""
+
+
+class PolicyConfig(HostSection):
+    """``policy``: the model and how it is trained."""
+
+    model_name: str
+    """``bundled:NAME``, a directory, or a hub id."""
+    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
+    """The tokenizer."""
+    train_global_batch_size: int = Field(16, ge=1)
+    """Examples an optimizer step."""
+    train_micro_batch_size: int = Field(8, ge=1)
+    """Examples a forward pass of the local backend."""
+    max_total_sequence_length: int = Field(10_000, ge=2)
+    """Longest training sequence; longer ones are left out with a warning, as the host masks them."""
+    precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Compute dtype; weights and optimizer state stay in float32."""
+    max_grad_norm: float | None = Field(1.0, gt=0)
+    """Gradient clipping; null is none."""
+    optimizer: OptimizerConfig | None = Field(default_factory=OptimizerConfig)
+    """The optimizer of the local backend and of DTensor policies."""
+    scheduler: list[dict[str, Any]] | dict[str, Any] | None = None
+    """Learning-rate schedule in the host's grammar; null is the paper's: 20 linear warm-up steps, then constant."""
+
+
+class SftConfig(HostSection):
+    """``sft``: how long to train."""
+
+    max_num_epochs: int = Field(20, ge=1)
+    """Passes over the targets."""
+    max_num_steps: int = Field(1_000_000, ge=1)
+    """Upper bound on optimizer steps."""
+    seed: int = 42
+    """Seed of the data order."""
+
+
+class CheckpointingConfig(HostSection):
+    """``checkpointing``."""
+
+    save_period: int = Field(20, ge=1)
+    """Optimizer steps between two checkpoints; the last step always has one."""
+    keep_top_k: int | None = Field(None, ge=1)
+    """Keep only the newest checkpoints; null keeps all."""
+
+
+class LoggerConfig(HostSection):
+    """``logger``."""
+
+    log_dir: str = "logs"
+    """Where TensorBoard files go, below the run directory if relative."""
+    tensorboard_enabled: bool = False
+    """Write TensorBoard files."""
+    wandb_enabled: bool = False
+    """Log to Weights & Biases."""
+    wandb: dict[str, Any] = Field(default_factory=dict)
+    """``project`` and ``name`` for Weights & Biases."""
+
+
+class ClusterConfig(HostSection):
+    """``cluster``."""
+
+    gpus_per_node: int = Field(1, ge=0)
+    """GPUs a node that NeMo-RL takes."""
+    num_nodes: int = Field(1, ge=1)
+    """Nodes that NeMo-RL takes."""
+
+
+class RunConfig(Section):
+    """A whole recipe."""
+
+    run_dir: str
+    """Where everything of the run is written."""
+    method: list[Method] = Field(default_factory=lambda: [Method.SFT, Method.MIXSD], min_length=1)
+    """What to train; a list trains each, a single name is a list of one. The base model is always measured too."""
+    backend: Literal["auto", "local", "nemo_rl"] = "auto"
+    """What trains."""
+    corpus: CorpusSection
+    """Where the facts come from."""
+    prompts: PromptsConfig = Field(default_factory=PromptsConfig)
+    """Naive and expert prompts."""
+    mixing: MixingConfig = Field(default_factory=MixingConfig)
+    """Target generation."""
+    evals: EvalsConfig = Field(default_factory=EvalsConfig)
+    """Evaluation."""
+    analysis: AnalysisConfig = Field(default_factory=AnalysisConfig)
+    """Analyses."""
+    callbacks: list[CallbackConfig] = Field(default_factory=list)
+    """Hooks of your own."""
+    policy: PolicyConfig
+    """NeMo-RL's section: model, optimizer, batch sizes."""
+    sft: SftConfig = Field(default_factory=SftConfig)
+    """NeMo-RL's section: steps, epochs, seed."""
+    checkpointing: CheckpointingConfig = Field(default_factory=CheckpointingConfig)
+    """NeMo-RL's section: checkpoints."""
+    logger: LoggerConfig = Field(default_factory=LoggerConfig)
+    """NeMo-RL's section: loggers."""
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    """NeMo-RL's section: GPUs and nodes."""
+    data: dict[str, Any] = Field(default_factory=dict)
+    """NeMo-RL's section, read by its backend only."""
+    distillation: dict[str, Any] = Field(default_factory=dict)
+    """NeMo-RL's section, read by its backend only."""
+    loss_fn: dict[str, Any] = Field(default_factory=dict)
+    """NeMo-RL's section, read by its backend only."""
+    teacher: dict[str, Any] = Field(default_factory=dict)
+    """NeMo-RL's section, read by its backend only."""
+    env: dict[str, Any] = Field(default_factory=dict)
+    """NeMo-RL's section, read by its backend only."""
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return value if isinstance(value, list) else [value]
+
+    @field_validator("method")
+    @classmethod
+    def _implemented(cls, value: list[Method]) -> list[Method]:
+        for method in value:
+            if method not in IMPLEMENTED:
+                known = ", ".join(IMPLEMENTED)
+                raise ValueError(f"{method.value!r} is not available in this version; available: {known}")
+        return list(dict.fromkeys(value))
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read and check a recipe.
+
+    A relative ``corpus.path`` is looked for from the working directory, then beside the recipe.
+
+    Raises:
+        ConfigError: With one line a mistake: key, value, remedy.
+    """
+    raw = load_recipe(path, overrides)
+    raw.setdefault("run_dir", f"runs/{Path(path).stem}")
+    corpus = raw.get("corpus")
+    if isinstance(corpus, dict) and isinstance(corpus.get("path"), str):
+        corpus["path"] = str(_find(corpus["path"], Path(path).parent))
+    return validate_config(raw, str(path))
+
+
+def _find(name: str, beside: Path) -> Path:
+    """``name`` as it is, or beside the recipe if it exists only there."""
+    path = Path(name).expanduser()
+    return beside / path if not path.is_absolute() and not path.exists() and (beside / path).exists() else path
+
+
+def validate_config(raw: dict[str, Any], source: str) -> RunConfig:
+    """Turn a resolved mapping into a ``RunConfig``.
+
+    Raises:
+        ConfigError: With one line a mistake.
+    """
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: " + describe(error, RunConfig)) from error
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> str:
+    """One sentence a mistake: dotted key, value, what is wrong, and the nearest known key for an unknown one."""
+    lines = []
+    for item in error.errors(include_url=False):
+        loc = [str(part) for part in item["loc"] if not _is_union_tag(part)]
+        key = ".".join(loc)
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key!r}{nearest(loc[-1], _known_keys(model, loc[:-1]))}")
+        elif item["type"] == "missing":
+            lines.append(f"{key} is missing; add it to the recipe or to the command line")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            value = "" if isinstance(item["input"], dict) else f" {_short(item['input'])}:"
+            lines.append(f"{key}:{value} {message[:1].lower()}{message[1:]}")
+    return "; ".join(dict.fromkeys(lines))
+
+
+_UNION_TAGS = {"float", "int", "str", "dict", "list", "none", "constrained-int"}
+
+
+def _is_union_tag(part: int | str) -> bool:
+    """Pydantic adds the branch of a union to the location; it is no key of the recipe."""
+    return isinstance(part, str) and (part in _UNION_TAGS or "[" in part)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Field names of the section at ``path``, looking through unions and optional sections."""
+    models: list[type[BaseModel]] = [model]
+    for part in path:
+        fields = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        models = [m for annotation in fields for m in _models_in(annotation)] or models
+    return sorted({name for m in models for name in m.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for argument in get_args(annotation) for m in _models_in(argument)]
