@@ -189,9 +189,7 @@ def _identifier(row: Row, values: Mapping[str, object]) -> str:
 def _text(row: Row, field: str, value: object, *, may_be_blank: bool) -> str:
     if not isinstance(value, str):
         remedy = f'"{value}"' if isinstance(value, int | float) and not isinstance(value, bool) else '"..."'
-        raise CorpusError(
-            f"{row.where}: field {field!r} is {shown(value)}, {kind(value)}; write a string: {remedy}"
-        )
+        raise CorpusError(f"{row.where}: field {field!r} is {shown(value)}, {kind(value)}; write a string: {remedy}")
     if not value.strip() and not may_be_blank:
         needed = field in ("question", "answer")
         remedy = "fill it in or remove the row" if needed else "fill it in or leave the field out"
@@ -210,7 +208,6 @@ def _texts(row: Row, values: Mapping[str, object], field: str) -> tuple[str, ...
     value = values.get(field, [])
     if not isinstance(value, list | tuple):
         raise CorpusError(
-            f"{row.where}: field {field!r} is {shown(value)}, {kind(value)}; "
-            'write a list of strings: ["..."]'
+            f'{row.where}: field {field!r} is {shown(value)}, {kind(value)}; write a list of strings: ["..."]'
         )
     return tuple(_text(row, f"{field}[{i}]", item, may_be_blank=False) for i, item in enumerate(value))

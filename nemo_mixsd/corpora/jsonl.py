@@ -71,14 +71,17 @@ def read_json_lines(path: Path) -> Iterator[Row]:
             raise CorpusError(f"{where}: not JSON ({error}): {shown(line.strip())}; {remedy}") from error
         if not isinstance(value, dict):
             raise CorpusError(
-                f"{where}: {shown(value)} is {kind(value)}, not an object; "
-                'write {"question": "...", "answer": "..."}'
+                f'{where}: {shown(value)} is {kind(value)}, not an object; write {{"question": "...", "answer": "..."}}'
             )
         yield Row(where, number, value)
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, *, keep_ends: bool = False) -> Iterator[tuple[int, str]]:
     """Stream the lines of a UTF-8 file with their 1-based numbers; a byte-order mark and CRLF are tolerated.
+
+    Args:
+        path: The file.
+        keep_ends: Leave the line ends on, for formats whose fields may hold them.
 
     Raises:
         CorpusError: The file cannot be read or is not UTF-8; the text names file and line.
@@ -88,12 +91,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, raw in enumerate(handle, start=1):
                 data = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
                 try:
-                    yield number, data.decode("utf-8").rstrip("\r\n")
+                    line = data.decode("utf-8")
                 except UnicodeDecodeError as error:
                     raise CorpusError(
                         f"{path}:{number}: byte {data[error.start]:#04x} at column {error.start + 1} is not UTF-8; "
                         "save the file as UTF-8 (iconv -f FROM -t UTF-8 converts it)"
                     ) from error
+                yield number, line if keep_ends else line.rstrip("\r\n")
     except FileNotFoundError as error:
         raise CorpusError(f"{path}: no such file; check the key 'path' of the corpus section") from error
     except OSError as error:
