@@ -87,4 +87,5 @@ def gumbel(seed: int, example_id: str, attempt: int, position: int, vocabulary: 
     """
     width = -(-vocabulary // _BLOCK) * _BLOCK  # whole counter blocks, so that positions never overlap
     unit = uniforms("token", seed, example_id, attempt, position * width, vocabulary)
-    return -np.log(-np.log(np.maximum(unit, 2.0**-54)))
+    noise: NDArray[np.float64] = -np.log(-np.log(np.maximum(unit, 2.0**-54)))
+    return noise
