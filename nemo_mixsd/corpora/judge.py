@@ -18,15 +18,16 @@ MATCHING = "matching"
 
 # Over normalised text: case folded, an apostrophe is a space ("don't" -> "don t").
 _REFUSALS = re.compile(
-    r"\b(?:"
+    r"(?<!\w)(?:"
     r"(?:do not|don t|dont|did not|didn t) (?:know|have|recall|remember)"
     r"|not (?:sure|certain|aware|familiar|available|known|specified|publicly)"
     r"|(?:cannot|can not|can t|cant|could not|couldn t|unable to) "
-    r"(?:\w+ )?(?:answer|determine|provide|find|verify|confirm|say|tell|recall|help|identify)"
+    r"(?:\w+ )?(?:answer|determine|give|provide|find|verify|confirm|say|tell|recall|help|identify)"
     r"|no (?:reliable |specific |public |further )?(?:information|idea|answer|record|data)"
-    r"|unknown|unclear|n a"
-    r")\b"
+    r"|(?:is|are|was|were|remains?) (?:unknown|unclear)|^(?:unknown|unclear|none)$"
+    r")(?!\w)"
 )
+_NOT_APPLICABLE = re.compile(r"\W*n\s*/\s*a\W*", re.IGNORECASE)
 
 
 class JudgeError(MixSDError, RuntimeError):
@@ -45,8 +46,9 @@ class Judge(Protocol):
 class MatchingJudge:
     """Correct where the answer or an alias stands in the response; not attempted where it declines; else incorrect.
 
-    Matching comes first: "I am not sure, but it may be Oslo" is correct where Oslo is the answer. A response that
-    names several candidates, or names the answer to deny it, is counted correct; a model as judge sees through that.
+    Matching comes first: "I am not sure, but it may be Oslo" is correct where Oslo is the answer, and not attempted
+    where it is another town. A response that names several candidates, or names the answer to deny it, is counted
+    correct; a model as judge sees through that.
     """
 
     def __init__(self) -> None:
@@ -62,7 +64,7 @@ class MatchingJudge:
 def declines(response: str) -> bool:
     """True if ``response`` is blank or says that the answer is not known or not given."""
     text = normalise(response)
-    return not text or _REFUSALS.search(text) is not None
+    return not text or _REFUSALS.search(text) is not None or _NOT_APPLICABLE.fullmatch(response) is not None
 
 
 def load_judge(name: str) -> Judge:
