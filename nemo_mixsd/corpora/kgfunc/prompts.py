@@ -8,13 +8,13 @@ Shot = tuple[int, int]
 """An input and its output."""
 
 _SINGLE = (
-    "{label} is an unknown operation that turns one whole number into another by working on its decimal digits. "
-    "These are some inputs and what {label} makes of them:"
+    "Operation {label} turns one whole number into another by working on its decimal digits, and its rule is not told. "
+    "These are some inputs and what operation {label} makes of them:"
 )
 _PAIR = (
-    "{first} and {second} are operations that each turn one whole number into another by working on its decimal "
-    "digits. Below, {first} is applied to the input and then {second} is applied to what {first} gives. "
-    "These are some inputs and what comes out in the end:"
+    "Operations {first} and {second} each turn one whole number into another by working on its decimal digits. "
+    "Below, operation {first} is applied to the input and then operation {second} to what comes out. "
+    "These are some inputs and the final outputs:"
 )
 _TASK = (
     "Work out the rule, then apply it to {query}. Show the steps of the calculation and finish with the resulting "
