@@ -134,8 +134,8 @@ def check_corpus(corpus: Corpus[Any], options: CheckOptions | None = None) -> li
         for example in corpus.iter_split(split):
             _check_id(example, split, ids, tally)
             _check_fields(example, split, options, tally)
-            _check_answer(example, split, verifier, tally)
-            if corpus.prompt_style == "fact":  # in worked problems the answer may be one of the operands
+            # In worked problems the answer may be one of the operands: no leak.
+            if _check_answer(example, split, verifier, tally) and corpus.prompt_style == "fact":
                 _check_prompts(example, split, tally)
             _check_known(example, split, own, train, tally)
     return tally.finish()
@@ -187,20 +187,19 @@ def _texts(example: Example) -> Iterator[tuple[str, str]]:
         yield name, getattr(example, name)
 
 
-def _check_answer(example: Example, split: str, verifier: Verifier, tally: _Tally) -> None:
-    """The verifier must accept the answer given as such; a target and a context that lack it are suspect."""
+def _check_answer(example: Example, split: str, verifier: Verifier, tally: _Tally) -> bool:
+    """The verifier must accept the answer given as such, or no target of the example is ever accepted."""
     if not example.answer.strip():
-        return  # reported as empty
-    answers = (example.answer, *example.aliases)
-    if not verifier.verify(verifier.canonical(example.answer), answers):
+        return False  # reported as empty
+    if not verifier.verify(verifier.canonical(example.answer), [example.answer]):
         message = f"verifier {verifier.name!r} rejects the answer {shown(example.answer)} itself; reword the answer"
         tally.add("unverifiable", split, (example.id,), message)
-        return
-    if split != "train":
-        return
-    if example.target != example.answer and not verifier.verify(example.target, answers):
+        return False
+    answers = (example.answer, *example.aliases)
+    if split == "train" and example.target != example.answer and not verifier.verify(example.target, answers):
         message = f"the target does not give the answer {shown(example.answer)}; state it in the target"
         tally.add("target", split, (example.id,), message)
+    return True
 
 
 def _check_prompts(example: Example, split: str, tally: _Tally) -> None:

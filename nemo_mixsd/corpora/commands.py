@@ -104,15 +104,18 @@ def check(
 
 
 def token_counter(name: str) -> Callable[[str], int]:
-    """A function that counts the tokens of a text under the tokenizer of the model ``name``.
+    """A function that counts the tokens of a text under the tokenizer of the model ``name``, special tokens apart.
 
     Raises:
         ModelNotFoundError: There is no such tokenizer here or on the hub.
     """
     from transformers import AutoTokenizer
 
+    from nemo_mixsd.models import resolve_model
+
+    path = resolve_model(name).path if name.startswith("bundled:") else name
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelNotFoundError(

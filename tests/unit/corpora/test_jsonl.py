@@ -70,7 +70,8 @@ def test_trl_names_are_accepted(tmp_path, prompt):
 
 
 def test_bom_crlf_blank_lines_numbers_as_ids_and_nulls(tmp_path):
-    raw = b'\xef\xbb\xbf{"question": "Q1", "answer": "A", "id": 7}\r\n\r\n{"question": "Q2", "answer": "B", "target": null}'
+    raw = b'\xef\xbb\xbf{"question": "Q1", "answer": "A", "id": 7}\r\n\r\n'
+    raw += b'{"question": "Q2", "answer": "B", "target": null}'
     first, second = corpus(write(tmp_path, raw=raw)).load_split("train")
     assert (first.id, first.answer) == ("7", "A")
     assert (second.id, second.answer, second.target) == ("line-3", "B", "B")
