@@ -44,6 +44,9 @@ SEVERITIES: dict[Kind, Severity] = {
 }
 """Errors spoil training or its figures; warnings are worth a look."""
 
+PURPOSES: dict[str, frozenset[str]] = {"retrieval": frozenset({"leak"})}
+"""What a split of that name is for in every corpus: its questions show the fact among others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -118,13 +121,13 @@ def check_corpus(corpus: Corpus[Any], options: CheckOptions | None = None) -> li
     """Check every split of ``corpus``, ``train`` first.
 
     Examples are streamed. Kept of each are its id and digests of its question and answers, never its texts. Findings
-    that are a split's purpose (``Corpus.expected_findings``, split to kinds) are not reported.
+    that are a split's purpose (``PURPOSES``, and the corpus's own ``expected_findings``) are not reported.
 
     Raises:
         CorpusError: The corpus cannot be read.
     """
     options = options or CheckOptions()
-    exempt = dict(getattr(corpus, "expected_findings", {}))
+    exempt = {**PURPOSES, **getattr(corpus, "expected_findings", {})}
     tally = _Tally(options.max_listed, exempt)
     verifier = make_verifier(corpus.verifier)
     ids: dict[int, str] = {}

@@ -52,9 +52,9 @@ class RowCorpus(Corpus[C]):
     def source(self) -> str:
         """The source as errors name it."""
 
+    @abstractmethod
     def limit_and_seed(self) -> tuple[int | None, int]:
         """How many training rows to take (None: all) and the seed that chooses them."""
-        return None, 0
 
     def split_names(self) -> tuple[str, ...]:
         """``train``, then ``paraphrase`` and any other split, in the order in which the source first names them."""

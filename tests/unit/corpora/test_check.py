@@ -160,7 +160,7 @@ def test_memory_does_not_grow_with_the_texts():
         size = 10
 
         def iter_split(self, split: str) -> Iterator[Example]:
-            return (example(str(i), f"Q {i} " + "x" * self.size) for i in range(300))
+            return (example(str(i), f"Q {i} " + "x" * self.size) for i in range(100))
 
     def peak(size: int) -> int:
         corpus = Long()
@@ -172,7 +172,7 @@ def test_memory_does_not_grow_with_the_texts():
         return top
 
     peak(10)
-    assert peak(3000) - peak(10) < 200_000  # 300 texts of 3,000 characters would be 900,000 bytes
+    assert peak(2000) - peak(10) < 100_000  # 100 texts of 2,000 characters would be 200,000 bytes
 
 
 def test_the_table_shows_brackets_as_they_are():
