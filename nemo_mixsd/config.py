@@ -156,12 +156,12 @@ class TokenizerConfig(HostSection):
     """Variables for the chat template, beside ``enable_thinking: false``."""
 
 
-class OptimizerConfig(HostSection):
+class OptimizerConfig(HostSection):  # type: ignore[no-redef]
     """``policy.optimizer``: a class of ``torch.optim`` and its arguments."""
 
     name: str = "torch.optim.AdamW"
     """Dotted class name."""
-    kwargs: dict[str, Any] = Field(default_factory=lambda: {"lr": 5.0e-6, "weight_decay": 0.01})
+    kwargs: dict[str, Any] = Field(default={"lr": 5.0e-6, "weight_decay": 0.01})
     """Its arguments."""
 
 

@@ -40,24 +40,6 @@ class PromptTemplates:
             )
 
 
-DEFAULT_TEMPLATES: Final[dict[PromptStyle, PromptTemplates]] = {
-    "fact": PromptTemplates(
-        naive="{question}",
-        expert="{context}\n\n{question}",
-    ),
-    "solution": PromptTemplates(
-        naive="{question}",
-        expert=(
-            "{question}\n\n"
-            "For your eyes only, here is a correct worked solution:\n{context}\n\n"
-            "Now solve the task in your own words, step by step, as if you had found the way yourself. Do not mention "
-            "that a solution was given. Put the final answer in \\boxed{{}}."
-        ),
-    ),
-}
-"""What is used where the recipe has no template of its own."""
-
-
 def choose_templates(
     style: PromptStyle, naive: str | None = None, expert: str | None = None, system: str | None = None
 ) -> PromptTemplates:
@@ -87,6 +69,24 @@ def _check_placeholders(key: str, template: str, allowed: set[str], needs: set[s
         )
     if needs - found:
         raise PromptError(f"prompts.{key} does not contain {{{next(iter(needs - found))}}}")
+
+
+DEFAULT_TEMPLATES: Final[dict[PromptStyle, PromptTemplates]] = {
+    "fact": PromptTemplates(
+        naive="{question}",
+        expert="{context}\n\n{question}",
+    ),
+    "solution": PromptTemplates(
+        naive="{question}",
+        expert=(
+            "{question}\n\n"
+            "For your eyes only, here is a correct worked solution:\n{context}\n\n"
+            "Now solve the task in your own words, step by step, as if you had found the way yourself. Do not mention "
+            "that a solution was given. Put the final answer in \\boxed{{}}."
+        ),
+    ),
+}
+"""What is used where the recipe has no template of its own."""
 
 
 class PromptRenderer:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,7 +47,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
 
 def _register_resolvers() -> None:
     """The arithmetic that NeMo-RL's recipes use in interpolations."""
-    for name, function in {"mul": lambda a, b: a * b, "div": lambda a, b: a / b, "max": max}.items():
+    resolvers: dict[str, Callable[..., Any]] = {"mul": operator.mul, "div": operator.truediv, "max": max}
+    for name, function in resolvers.items():
         if not OmegaConf.has_resolver(name):
             OmegaConf.register_new_resolver(name, function)
 

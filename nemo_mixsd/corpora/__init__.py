@@ -8,14 +8,25 @@ from pydantic import Field
 
 from nemo_mixsd.corpora.base import Corpus, CorpusConfig
 from nemo_mixsd.corpora.jsonl import JsonlConfig, JsonlCorpus
+from nemo_mixsd.corpora.kgfunc import KGFuncConfig, KGFuncCorpus
+from nemo_mixsd.corpora.mquake import MQuakeConfig, MQuakeCorpus
+from nemo_mixsd.corpora.simpleqa import SimpleQAConfig, SimpleQACorpus
+from nemo_mixsd.corpora.table import TableConfig, TableCorpus
 from nemo_mixsd.errors import ConfigError
 
 CORPORA: dict[str, type[Corpus[Any]]] = {
     "jsonl": JsonlCorpus,
+    "table": TableCorpus,
+    "kgfunc": KGFuncCorpus,
+    "simpleqa": SimpleQACorpus,
+    "mquake": MQuakeCorpus,
 }
 """Every corpus by the name that ``corpus.name`` takes."""
 
-CorpusSection = Annotated[JsonlConfig, Field(discriminator=None)]
+CorpusSection = Annotated[
+    JsonlConfig | TableConfig | KGFuncConfig | SimpleQAConfig | MQuakeConfig,
+    Field(discriminator="name"),
+]
 """The recipe's ``corpus`` section: which model reads it is decided by ``name``."""
 
 

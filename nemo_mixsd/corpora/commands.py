@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nemo_mixsd.errors import ConfigError, MixSDError, ModelNotFoundError
+from nemo_mixsd.console import one_line_errors
+from nemo_mixsd.errors import ConfigError, ModelNotFoundError
 
 if TYPE_CHECKING:
     from nemo_mixsd.corpora.base import Corpus
-
-P = ParamSpec("P")
 
 corpus_app = typer.Typer(help="Build, show and check corpora.", no_args_is_help=True)
 
@@ -24,20 +21,6 @@ Name = Annotated[str, typer.Argument(help="A corpus, or the path of a .jsonl fil
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the corpus section, like limit=100.")
 ]
-
-
-def one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn an error of this package into one line on standard error and exit code 2."""
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except MixSDError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from error
-
-    return wrapped
 
 
 @corpus_app.command()

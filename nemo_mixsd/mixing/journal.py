@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,8 @@ from nemo_mixsd.types import Discard, MixRequest, Target, from_record, to_record
 logger = logging.getLogger(__name__)
 
 Outcome = Target | Discard
+KINDS: dict[str, type[Any]] = {"target": Target, "discard": Discard}
+"""What a journal of targets holds, by the ``kind`` of its lines."""
 
 
 def fingerprint(*parts: Any) -> str:
@@ -31,20 +33,22 @@ def fingerprint(*parts: Any) -> str:
 
 
 class Journal:
-    """An append-only file of outcomes. Memory: one id and one file offset an outcome."""
+    """An append-only file of records with an ``example_id``. Memory: one id and one file offset a record."""
 
-    def __init__(self, path: Path, key: str) -> None:
+    def __init__(self, path: Path, key: str, kinds: Mapping[str, type[Any]] = KINDS) -> None:
         """Open or create a journal, and drop a last line that is incomplete.
 
         Args:
             path: Where it is kept.
-            key: ``fingerprint`` of all that the outcomes depend on.
+            key: ``fingerprint`` of all that the records depend on.
+            kinds: The record types that it holds, by the ``kind`` of their lines.
 
         Raises:
             JournalError: It was written under another key, or is damaged before its last line.
             StorageError: It cannot be written.
         """
         self.path = Path(path)
+        self._kinds = dict(kinds)
         self._offsets: dict[str, tuple[int, str]] = {}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,22 +63,26 @@ class Journal:
     def __contains__(self, example_id: str) -> bool:
         return example_id in self._offsets
 
-    def append(self, outcome: Outcome) -> None:
-        """Add an outcome and sync it to disk.
+    def append(self, outcome: Any) -> None:
+        """Add a record and sync it to disk.
 
         Raises:
             StorageError: The disk is full or gone; what was in the journal before is still whole.
         """
-        kind = "target" if isinstance(outcome, Target) else "discard"
+        kind = self._kind(outcome)
         offset = self._end
         self._write({"kind": kind, **to_record(outcome)})
         self._offsets[outcome.example_id] = (offset, kind)
 
-    def read(self, example_id: str) -> Outcome:
-        """The outcome of one example."""
+    def read(self, example_id: str) -> Any:
+        """The record of one example."""
         offset, _ = self._offsets[example_id]
         self._file.seek(offset)
-        return _parse(self._file.readline())
+        return self._parse(self._file.readline())
+
+    def kind(self, example_id: str) -> str:
+        """The kind of the record of one example."""
+        return self._offsets[example_id][1]
 
     def ids(self, kind: str | None = None) -> Iterator[str]:
         """Ids with an outcome of that kind (``target`` or ``discard``), or of any."""
@@ -98,8 +106,8 @@ class Journal:
                 if number == 1:
                     self._check_header(line, key)
                 else:
-                    outcome = _parse(line)
-                    self._offsets[outcome.example_id] = (good, "target" if isinstance(outcome, Target) else "discard")
+                    record = self._parse(line)
+                    self._offsets[record.example_id] = (good, self._kind(record))
             except ValueError as error:
                 if isinstance(error, JournalError):
                     raise
@@ -117,6 +125,18 @@ class Journal:
         if good == 0:
             self._write({"journal": 1, "key": key})
         return self._end
+
+    def _kind(self, record: Any) -> str:
+        return next(kind for kind, cls in self._kinds.items() if isinstance(record, cls))
+
+    def _parse(self, line: bytes) -> Any:
+        record = json.loads(line)
+        if not isinstance(record, dict):
+            raise ValueError("not a JSON object")
+        cls = self._kinds.get(record.pop("kind", ""))
+        if cls is None:
+            raise ValueError("unknown kind of record")
+        return from_record(cls, record)
 
     def _check_header(self, line: bytes, key: str) -> None:
         if not line.endswith(b"\n"):
@@ -150,18 +170,6 @@ class Journal:
             logger.debug("%s: closing after a failed write failed too", self.path)
         os.truncate(self.path, self._end)
         self._file = open(self.path, "a+b")  # noqa: SIM115 - closed by close()
-
-
-def _parse(line: bytes) -> Outcome:
-    record = json.loads(line)
-    if not isinstance(record, dict):
-        raise ValueError("not a JSON object")
-    kind = record.pop("kind", None)
-    if kind == "target":
-        return from_record(Target, record)
-    if kind == "discard":
-        return from_record(Discard, record)
-    raise ValueError(f"unknown kind {kind!r}")
 
 
 def generate(
@@ -216,7 +224,7 @@ def finish(journal: Journal, order: Iterable[str], targets: Path, discarded: Pat
         How many targets and how many discards.
     """
     order = list(order)
-    discards = [journal.read(i) for i in order if journal._offsets[i][1] == "discard"]
+    discards = [journal.read(i) for i in order if journal.kind(i) == "discard"]
     others = [d for d in read_jsonl(discarded, Discard) if d.name != name] if discarded.exists() else []
     write_jsonl(discarded, [*others, *discards])
     count = 0

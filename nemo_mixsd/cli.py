@@ -1,0 +1,104 @@
+"""The command line: parse, validate, import late, call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from nemo_mixsd import __version__
+from nemo_mixsd.console import one_line_errors, setup_logging
+from nemo_mixsd.corpora.commands import corpus_app
+
+if TYPE_CHECKING:
+    from nemo_mixsd.report import Report
+
+app = typer.Typer(
+    name="nemo-mixsd",
+    help="Teach a language model new facts without making it forget the rest.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@one_line_errors
+def run_recipe(config: str, overrides: list[str], dry_run: bool = False, verbose: bool = False) -> None:
+    """Run a recipe, or print its plan; what ``examples/run_mixsd.py`` and ``nemo-mixsd run`` both do.
+
+    Raises:
+        SystemExit: With status 2 and one line on stderr if something is wrong with the input.
+    """
+    setup_logging(verbose)
+    from nemo_mixsd.config import load_config
+    from nemo_mixsd.plan import make_plan
+
+    settings = load_config(config, overrides)
+    if dry_run:
+        show_plan(make_plan(settings).lines())
+        return
+    from nemo_mixsd.quiet import quiet_libraries
+
+    quiet_libraries(verbose)
+    from nemo_mixsd.pipeline import run
+
+    report = run(settings)
+    show_report(report, Path(settings.run_dir))
+
+
+def show_plan(lines: list[tuple[str, str]]) -> None:
+    """Print a plan to stdout."""
+    table = Table("stage", "plan", show_header=False, box=None, pad_edge=False)
+    for name, text in lines:
+        table.add_row(f"[bold]{name}[/bold]", text)
+    console = Console()
+    console.print(table)
+    console.print("dry run: nothing was loaded or written", style="dim")
+
+
+def show_report(report: Report, run_dir: Path) -> None:
+    """Print the main table of a report to stdout, and where the rest is."""
+    from nemo_mixsd.report import result_table
+
+    header, rows = result_table(report)
+    table = Table(*header, title=f"{report.corpus} on {report.model}")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    console.print(f"{run_dir}/report.md, report.json, figures/", highlight=False)
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Option("--config", help="Recipe (YAML).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, +key=value or ~key.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log everything.")] = False,
+) -> None:
+    """Run a recipe: corpus, mixed targets, training, evaluation, report."""
+    run_recipe(config, overrides or [], dry_run, verbose)
+
+
+@app.command()
+@one_line_errors
+def report(run_dir: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
+    """Make the report of a run again, from its files."""
+    from nemo_mixsd.errors import RunDirectoryError
+    from nemo_mixsd.report import write_report
+
+    if not (run_dir / "config.yaml").is_file():
+        raise RunDirectoryError(f"{run_dir} is no run directory: it has no config.yaml")
+    show_report(write_report(run_dir), run_dir)
+
+
+app.add_typer(corpus_app, name="corpus")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)

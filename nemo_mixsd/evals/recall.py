@@ -1,0 +1,71 @@
+"""In-domain accuracy: greedy answers to the questions of a split, judged by the corpus's verifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nemo_mixsd.evals.respond import Prompt, respond
+from nemo_mixsd.io import read_jsonl, write_jsonl
+from nemo_mixsd.mixing.engines.base import Engine
+from nemo_mixsd.mixing.journal import Journal, fingerprint
+from nemo_mixsd.mixing.verifier import Verifier
+from nemo_mixsd.progress import track
+from nemo_mixsd.prompts import PromptRenderer
+from nemo_mixsd.types import Example, Response
+
+
+def accuracy(responses: Sequence[Response]) -> float | None:
+    """Share of correct responses, or None if there are none."""
+    return sum(r.correct for r in responses) / len(responses) if responses else None
+
+
+def evaluate_split(
+    engine: Engine,
+    renderer: PromptRenderer,
+    verifier: Verifier,
+    examples: Sequence[Example],
+    path: Path,
+    max_new_tokens: int = 64,
+    batch_size: int = 32,
+) -> list[Response]:
+    """Answer every example from its naive prompt, or go on where a killed evaluation stopped.
+
+    Args:
+        engine: Greedy, over the model to evaluate.
+        renderer: Makes the naive prompts.
+        verifier: Judges the responses.
+        examples: One split.
+        path: Gets one ``Response`` a line, in the order of ``examples``; complete once it exists.
+        max_new_tokens: Longest response.
+        batch_size: Responses generated at the same time.
+
+    Returns:
+        The responses, in the order of ``examples``.
+    """
+    if path.exists():
+        return list(read_jsonl(path, Response))
+    by_id = {example.id: example for example in examples}
+    key = fingerprint("recall", max_new_tokens, verifier.name)
+    journal = Journal(path.with_name(f".{path.name}.journal"), key, {"response": Response})
+    todo = (Prompt(e.id, renderer.naive_ids(e.question)) for e in examples if e.id not in journal)
+    with track(f"answer {path.parent.parent.name}/{path.stem}", len(examples), "questions", len(journal)) as task:
+        for example_id, result in respond(engine, todo, max_new_tokens, batch_size):
+            example = by_id[example_id]
+            text = renderer.decode(result.token_ids)
+            journal.append(
+                Response(
+                    example_id=example_id,
+                    prompt=renderer.naive_text(example.question),
+                    response=text,
+                    answer=example.answer,
+                    correct=verifier.verify(text, (example.answer, *example.aliases)),
+                    finish_reason=result.finish_reason,
+                    token_ids=result.token_ids,
+                )
+            )
+            task.advance()
+    responses = [journal.read(example.id) for example in examples]
+    write_jsonl(path, responses)
+    journal.remove()
+    return responses

@@ -1,0 +1,245 @@
+"""One run from facts to report: corpus, reference samples, targets, training, evaluation, report.
+
+Every stage writes its result under the run directory and is skipped when that is complete; one that was cut off goes
+on from its journal or its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nemo_mixsd import models
+from nemo_mixsd.analysis.nll import score_targets
+from nemo_mixsd.callbacks import CallbackRunner
+from nemo_mixsd.config import RunConfig
+from nemo_mixsd.errors import RunDirectoryError, StorageError
+from nemo_mixsd.evals.forgetting import ReferenceSet, reference_nll, sample_reference
+from nemo_mixsd.evals.recall import evaluate_split
+from nemo_mixsd.io import dump_line, read_jsonl, write_jsonl
+from nemo_mixsd.mixing.engines.base import Engine, Sampling
+from nemo_mixsd.plan import MethodSpec, Plan, make_plan
+from nemo_mixsd.prompts import PromptRenderer
+from nemo_mixsd.report import BASE, Report, build_report, write_report
+from nemo_mixsd.rundir import RunDirectory
+from nemo_mixsd.targets import mix_targets, sft_targets
+from nemo_mixsd.training.steps import TrainResult, step_directories
+from nemo_mixsd.types import MixRequest, Target, to_record
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: RunConfig) -> Report:
+    """Run a recipe to its report, or go on where an earlier start stopped.
+
+    Raises:
+        MixSDError: Bad input, before any model is loaded; or a stage that failed, with what is finished kept.
+    """
+    plan = make_plan(config)
+    callbacks = CallbackRunner.from_config(config.callbacks)
+    with RunDirectory(config) as directory:
+        return Pipeline(plan, directory, callbacks).run()
+
+
+class Pipeline:
+    """The stages of one run, over one run directory."""
+
+    def __init__(self, plan: Plan, directory: RunDirectory, callbacks: CallbackRunner) -> None:
+        self.plan = plan
+        self.config = plan.config
+        self.directory = directory
+        self.callbacks = callbacks
+        self._base: PreTrainedModel | None = None
+        self.model_path = models.resolve_model(plan.model.name).path
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the recipe, with a chat template."""
+        settings = self.config.policy.tokenizer
+        return models.load_tokenizer(settings.name or self.model_path, settings.chat_template)
+
+    @cached_property
+    def renderer(self) -> PromptRenderer:
+        """Makes prompts."""
+        return PromptRenderer(self.tokenizer, self.plan.templates, self.config.policy.tokenizer.chat_template_kwargs)
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end a response."""
+        return models.stop_token_ids(self.tokenizer, self.model_path)
+
+    @cached_property
+    def requests(self) -> list[MixRequest]:
+        """Both prompts of every training example, as token ids."""
+        limit = self.config.mixing.max_total_tokens
+        return list(self.renderer.requests(self.plan.examples["train"], limit))
+
+    def run(self) -> Report:
+        """All stages."""
+        _ = self.requests  # prompts are built, and refused if too long, before a model is loaded
+        self.write_corpus()
+        self.evaluate_base()
+        for spec in self.plan.methods:
+            self.make_targets(spec)
+        self._base = None
+        for spec in self.plan.methods:
+            self.train_and_evaluate(spec)
+        report = write_report(self.directory.path)
+        logger.info("report: %s", self.directory.path / "report.md")
+        return report
+
+    def write_corpus(self) -> None:
+        """Keep the examples of the run; refuse a corpus that has changed since the run began."""
+        for split, examples in self.plan.examples.items():
+            path = self.directory.corpus(split)
+            if not path.exists():
+                write_jsonl(path, examples)
+                continue
+            now = "".join(dump_line(to_record(example)) + "\n" for example in examples)
+            if path.read_text(encoding="utf-8") != now:
+                raise RunDirectoryError(
+                    f"the corpus has changed since this run began: split {split!r} differs from {path}. Restore the "
+                    f"corpus to resume, or start a new run with run_dir={self.directory.path}-2"
+                )
+
+    def evaluate_base(self) -> None:
+        """Draw the reference samples and measure the base model itself."""
+        evals = self.directory.evals(BASE, 0)
+        with self.directory.clock(BASE, "eval"):
+            if self.plan.general_prompts and not (evals / "reference.jsonl").exists():
+                settings = self.config.evals.forgetting
+                reference = ReferenceSet(
+                    self.plan.general_prompts,
+                    settings.samples_per_prompt,
+                    settings.max_new_tokens,
+                    self.config.evals.batch_size,
+                )
+                sampling = Sampling(settings.temperature, None, settings.seed)
+                with self.engine(self.base_model(), sampling, self.config.evals.batch_size) as engine:
+                    sample_reference(engine, self.renderer, reference, evals / "reference.jsonl")
+            self.evaluate(BASE, 0, self.model_path)
+
+    def make_targets(self, spec: MethodSpec) -> None:
+        """Targets of one method, and their NLL under the base model."""
+        path = self.directory.targets(spec.name)
+        if not path.exists():
+            with self.directory.clock(spec.name, "targets"):
+                if spec.rate is None:
+                    sft_targets(self.plan.examples["train"], self.renderer, path)
+                else:
+                    self._mix(spec, spec.rate, path)
+        targets = list(read_jsonl(path, Target))
+        self.callbacks.emit("on_targets_ready", spec.name, path)
+        scored = self.directory.target_nll(spec.name)
+        if self.config.analysis.target_nll and not scored.exists():
+            with self.directory.clock(spec.name, "analysis"):
+                score_targets(self.base_model(), targets, scored, self.config.analysis.batch_size)
+
+    def _mix(self, spec: MethodSpec, rate: float, path: Path) -> None:
+        mixing = self.config.mixing
+        sampling = Sampling(mixing.temperature, mixing.top_k, mixing.seed)
+        with self.engine(self.base_model(), sampling, 2 * mixing.max_in_flight) as engine:
+            mix_targets(self.plan, spec.name, rate, engine, self.renderer, self.requests, self.directory)
+
+    def train_and_evaluate(self, spec: MethodSpec) -> None:
+        """Train one method and evaluate its last checkpoint, or all."""
+        from nemo_mixsd.training.local import train_local
+
+        checkpoints = self.directory.checkpoints(spec.name)
+        with self.directory.clock(spec.name, "train"):
+            result: TrainResult = train_local(
+                self.config,
+                spec.name,
+                self.model_path,
+                self.directory.targets(spec.name),
+                checkpoints,
+                self.callbacks,
+            )
+        steps = step_directories(checkpoints) if self.config.evals.checkpoints == "all" else {result.step: result.path}
+        for step, path in steps.items():
+            with self.directory.clock(spec.name, "eval"):
+                self.evaluate(spec.name, step, str(path))
+            self._tell_validation(spec.name, step)
+
+    def evaluate(self, name: str, step: int, model_path: str) -> None:
+        """Everything that is measured on one checkpoint; loads it only if something is missing."""
+        evals = self.directory.evals(name, step)
+        splits = self.plan.eval_splits()
+        paths = [evals / f"{split}.jsonl" for split in splits]
+        reference = self.directory.evals(BASE, 0) / "reference.jsonl"
+        losses = evals / "reference_nll.jsonl"
+        if all(p.exists() for p in paths) and (losses.exists() or not self.plan.general_prompts):
+            return
+        model = self.base_model() if name == BASE else self.load(model_path)
+        with self.engine(model, Sampling(), self.config.evals.batch_size) as engine:
+            for split, count in splits.items():
+                evaluate_split(
+                    engine,
+                    self.renderer,
+                    self.plan.verifier,
+                    self.plan.examples[split][:count],
+                    evals / f"{split}.jsonl",
+                    self.config.evals.max_new_tokens,
+                    self.config.evals.batch_size,
+                )
+        if self.plan.general_prompts:
+            from nemo_mixsd.evals.forgetting import ReferenceSample
+
+            samples = list(read_jsonl(reference, ReferenceSample))
+            reference_nll(model, samples, losses, self.config.analysis.batch_size)
+
+    def _tell_validation(self, name: str, step: int) -> None:
+        row = build_report(self.directory.path).methods.get(name)
+        if row is not None:
+            metrics = {f"{split}_accuracy": value for split, value in row.splits.items() if value is not None}
+            if row.forgetting_nats is not None:
+                metrics["forgetting_nats"] = row.forgetting_nats
+            self.callbacks.emit("on_validation", name, step, metrics)
+
+    def base_model(self) -> PreTrainedModel:
+        """The base model, loaded when it is first needed and kept until targets are made."""
+        if self._base is None:
+            self._base = self.load(self.model_path)
+        return self._base
+
+    def load(self, path: str) -> PreTrainedModel:
+        """Load a model for generation and scoring."""
+        gc.collect()
+        precision = self.config.mixing.precision
+        if precision == "auto":
+            precision = "float32" if models.default_device() == "cpu" else self.config.policy.precision
+        return models.load_model(path, precision)
+
+    @contextmanager
+    def engine(self, model: PreTrainedModel, sampling: Sampling, slots: int) -> Iterator[Engine]:
+        """An engine over a loaded model, closed after use."""
+        from nemo_mixsd.mixing.engines.hf import HFEngine
+
+        engine = HFEngine(model, self.stop_ids, sampling, slots)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+def check_space(directory: Path, needed: int) -> None:
+    """Refuse to start a stage that cannot fit on the disk.
+
+    Raises:
+        StorageError: Fewer than ``needed`` bytes are free.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise StorageError(
+            f"{directory} has {free / 1e9:.1f} GB free, the next checkpoint needs {needed / 1e9:.1f} GB; free space or "
+            "choose another run_dir"
+        )

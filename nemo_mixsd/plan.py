@@ -1,0 +1,213 @@
+"""The plan of a run: everything that can be checked and counted before a model is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nemo_mixsd import models
+from nemo_mixsd.config import MixingConfig, RunConfig
+from nemo_mixsd.corpora import Corpus, make_corpus
+from nemo_mixsd.errors import BackendError, ConfigError, CorpusError
+from nemo_mixsd.evals.forgetting import load_prompts
+from nemo_mixsd.mixing.verifier import Verifier, make_verifier
+from nemo_mixsd.prompts import PromptTemplates, choose_templates
+from nemo_mixsd.rundir import check_same_configuration
+from nemo_mixsd.training.steps import total_steps
+from nemo_mixsd.types import Example, Method
+
+EngineName = Literal["hf", "vllm", "nemo_rl"]
+BackendName = Literal["local", "nemo_rl"]
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """One row to be produced. ``name`` is the report name: ``sft``, ``mixsd@0.3``."""
+
+    name: str
+    method: Method
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A decision that the recipe left open, and why it fell so."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A checked run.
+
+    Attributes:
+        config: The recipe.
+        model: The base model, known to be there.
+        examples: All examples by split, ``train`` first.
+        verifier: Accepts targets and judges answers.
+        templates: User messages of both prompts.
+        methods: What is trained, in order.
+        engine: What generates.
+        backend: What trains.
+        general_prompts: Prompts of the reference samples, as (id, text); empty if forgetting is not measured.
+    """
+
+    config: RunConfig
+    model: models.ResolvedModel
+    examples: dict[str, list[Example]]
+    verifier: Verifier
+    templates: PromptTemplates
+    methods: tuple[MethodSpec, ...]
+    engine: Choice
+    backend: Choice
+    general_prompts: tuple[tuple[str, str], ...]
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The plan for people: (what, details)."""
+        config, train = self.config, len(self.examples["train"])
+        splits = self.eval_splits()
+        steps = total_steps(config, train)
+        out = [
+            ("model", f"{self.model.name} ({self.model.source}: {self.model.path})"),
+            ("corpus", f"{config.corpus.name}: " + ", ".join(f"{s} {len(e)}" for s, e in self.examples.items())),
+            ("verifier", self.verifier.name),
+            ("engine", f"{self.engine.name}: {self.engine.reason}"),
+            ("backend", f"{self.backend.name}: {self.backend.reason}"),
+        ]
+        if self.general_prompts:
+            count = len(self.general_prompts) * config.evals.forgetting.samples_per_prompt
+            out.append(("reference", f"{count} samples of the base model for the forgetting measure"))
+        out.append(("base", "evaluate on " + ", ".join(f"{s} {n}" for s, n in splits.items())))
+        for spec in self.methods:
+            made = "canonical" if spec.rate is None else f"mixed at λ={spec.rate:g}"
+            out.append(
+                (
+                    spec.name,
+                    f"{train} {made} targets, {steps} steps of {config.policy.train_global_batch_size}, "
+                    f"evaluate {config.evals.checkpoints} checkpoint{'s' if config.evals.checkpoints == 'all' else ''}",
+                )
+            )
+        out.append(("output", f"{config.run_dir}/ (targets, checkpoints, evals, report.json, report.md, figures)"))
+        return out
+
+    def eval_splits(self) -> dict[str, int]:
+        """Splits to evaluate, and how many questions of each."""
+        chosen = self.config.evals.splits or list(self.examples)
+        limit = self.config.evals.limit
+        return {s: min(len(self.examples[s]), limit or len(self.examples[s])) for s in chosen}
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Check everything that can be checked without loading a model.
+
+    Raises:
+        MixSDError: One of its children, for the first thing that is wrong.
+    """
+    check_same_configuration(config)
+    backend = choose_backend(config)
+    engine = choose_engine(config.mixing)
+    corpus = make_corpus(config.corpus)
+    verifier = make_verifier(corpus.verifier if config.mixing.verifier == "auto" else config.mixing.verifier)
+    style = corpus.prompt_style if config.prompts.style == "auto" else config.prompts.style
+    prompts = config.prompts
+    templates = choose_templates(style, prompts.naive_template, prompts.expert_template, prompts.system)
+    examples = read_examples(corpus, verifier)
+    for split in config.evals.splits or ():
+        if split not in examples:
+            raise ConfigError(f"evals.splits: the corpus has no split {split!r}; it has {', '.join(examples)}")
+    reference = config.evals.forgetting
+    return Plan(
+        config=config,
+        model=models.check_model(config.policy.model_name),
+        examples=examples,
+        verifier=verifier,
+        templates=templates,
+        methods=method_specs(config),
+        engine=engine,
+        backend=backend,
+        general_prompts=load_prompts(reference.prompts, reference.limit) if reference.enabled else (),
+    )
+
+
+def method_specs(config: RunConfig) -> tuple[MethodSpec, ...]:
+    """What is trained: every method, MixSD once a rate. The base model is measured without being asked for."""
+    specs: list[MethodSpec] = []
+    for method in config.method:
+        if method == Method.MIXSD:
+            specs += [MethodSpec(f"mixsd@{rate:g}", method, rate) for rate in dict.fromkeys(config.mixing.rate)]
+        elif method != Method.BASE:
+            specs.append(MethodSpec(method.value, method))
+    return tuple(specs)
+
+
+def read_examples(corpus: Corpus[Any], verifier: Verifier) -> dict[str, list[Example]]:
+    """All splits of a corpus, checked.
+
+    Raises:
+        CorpusError: An id occurs twice, there is nothing to train on, or the verifier would reject the very answer.
+    """
+    examples = {split: corpus.load_split(split) for split in corpus.split_names()}
+    if not examples.get("train"):
+        raise CorpusError(f"corpus {corpus.config.name!r} has no training examples")
+    seen: dict[str, str] = {}
+    for split, items in examples.items():
+        for example in items:
+            if example.id in seen:
+                raise CorpusError(f"corpus: id {example.id!r} occurs in {seen[example.id]} and in {split}")
+            seen[example.id] = split
+            check_answer(example, verifier)
+    return examples
+
+
+def check_answer(example: Example, verifier: Verifier) -> None:
+    """Refuse an example whose answer its own verifier would not accept.
+
+    Raises:
+        CorpusError: Names the example, the answer and the rule.
+    """
+    answers = (example.answer, *example.aliases)
+    remedy = "change the answer, or choose another mixing.verifier (contains, exact, boxed, number)"
+    canonical = verifier.canonical(example.answer)
+    if not verifier.verify(canonical, answers):
+        raise CorpusError(
+            f"example {example.id!r}: the verifier {verifier.name!r} rejects the answer {example.answer!r} itself; "
+            + remedy
+        )
+    if example.split == "train" and example.target != example.answer and not verifier.verify(example.target, answers):
+        raise CorpusError(
+            f"example {example.id!r}: the verifier {verifier.name!r} rejects its target "
+            f"({verifier.explain(example.target, answers)}); {remedy}"
+        )
+
+
+def choose_engine(mixing: MixingConfig) -> Choice:
+    """What generates, and why.
+
+    Raises:
+        BackendError: The recipe asks for an engine that is not to be had here.
+    """
+    gpu = models.default_device() == "cuda"
+    vllm = importlib.util.find_spec("vllm") is not None
+    if mixing.engine == "hf":
+        return Choice("hf", "as the recipe says")
+    if mixing.engine == "nemo_rl":
+        raise BackendError("mixing.engine=nemo_rl is not available in this version; use hf or auto")
+    if mixing.engine == "vllm":
+        raise BackendError("mixing.engine=vllm is not available in this version; use hf or auto")
+    where = "one GPU" if gpu else "CPU, there is no GPU"
+    return Choice("hf", f"transformers in this process ({where}{', vLLM is installed' if vllm else ''})")
+
+
+def choose_backend(config: RunConfig) -> Choice:
+    """What trains, and why.
+
+    Raises:
+        BackendError: The recipe asks for a backend that is not to be had here.
+    """
+    if config.backend == "nemo_rl":
+        raise BackendError("backend=nemo_rl is not available in this version; use backend=local or auto")
+    if config.backend == "local":
+        return Choice("local", "as the recipe says")
+    return Choice("local", "Hugging Face Trainer in this process")

@@ -1,0 +1,237 @@
+"""The report of a run, made from its files alone: ``report.json``, ``report.md`` and figures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nemo_mixsd.analysis.nll import THRESHOLDS, TokenNLL, summarise
+from nemo_mixsd.evals.forgetting import forgetting
+from nemo_mixsd.evals.recall import accuracy
+from nemo_mixsd.io import read_json, read_jsonl, write_json, write_text
+from nemo_mixsd.types import Discard, Response, Target
+
+BASE = "base"
+"""Report name of the model before training."""
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """What was measured on one checkpoint; None where it was not.
+
+    Attributes:
+        step: Optimizer step; 0 for the base model.
+        accuracy: Share of right answers by split.
+        counts: Questions by split.
+        forgetting_nats: Eq. 2, nats a token; 0 for the base model by definition.
+    """
+
+    step: int
+    accuracy: dict[str, float | None] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    forgetting_nats: float | None = None
+
+
+@dataclass(slots=True)
+class MethodRow:
+    """One row of the report. A figure that was not measured is None, never 0."""
+
+    train_accuracy: float | None = None
+    paraphrase_accuracy: float | None = None
+    forgetting_nats: float | None = None
+    targets: dict[str, float | int | None] = field(default_factory=dict)
+    heldout: dict[str, float | None] = field(default_factory=dict)
+    displacement: dict[str, float | None] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    step: int | None = None
+    splits: dict[str, float | None] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Report:
+    """A run's results by report name: ``base``, ``sft``, ``mixsd@0.3``, ..."""
+
+    model: str
+    corpus: str
+    methods: dict[str, MethodRow]
+
+
+def build_report(run_dir: Path) -> Report:
+    """Collect what a run directory holds. Methods without a finished evaluation are left out."""
+    config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+    names = [p.name for p in (run_dir / "evals").iterdir() if p.is_dir()] if (run_dir / "evals").is_dir() else []
+    seconds = run_dir / "analysis" / "seconds.json"
+    timings = read_json(seconds) if seconds.is_file() else {}
+    methods = {}
+    for name in sorted(names, key=_order):
+        row = _row(run_dir, name)
+        if row is not None:
+            row.seconds = timings.get(name, {})
+            methods[name] = row
+    return Report(config["policy"]["model_name"], config["corpus"]["name"], methods)
+
+
+def _order(name: str) -> tuple[int, float, str]:
+    """Base first, SFT next, then the rest by name and rate."""
+    kind, _, rate = name.partition("@")
+    return {BASE: 0, "sft": 1}.get(name, 2), float(rate) if rate else 0.0, kind
+
+
+def _row(run_dir: Path, name: str) -> MethodRow | None:
+    steps = sorted(int(p.name) for p in (run_dir / "evals" / name).iterdir() if p.name.isdigit())
+    checkpoints = [_checkpoint(run_dir, name, step) for step in steps]
+    checkpoints = [c for c in checkpoints if c.accuracy or c.forgetting_nats is not None]
+    if not checkpoints:
+        return None
+    last = checkpoints[-1]
+    return MethodRow(
+        train_accuracy=last.accuracy.get("train"),
+        paraphrase_accuracy=last.accuracy.get("paraphrase"),
+        forgetting_nats=last.forgetting_nats,
+        targets=_targets(run_dir, name),
+        step=last.step,
+        splits=last.accuracy,
+        counts=last.counts,
+        checkpoints=checkpoints if len(checkpoints) > 1 else [],
+    )
+
+
+def _checkpoint(run_dir: Path, name: str, step: int) -> Checkpoint:
+    directory = run_dir / "evals" / name / str(step)
+    found = Checkpoint(step)
+    for path in sorted(directory.glob("*.jsonl")):
+        if path.stem in ("reference", "reference_nll") or path.name.startswith("."):
+            continue
+        responses = list(read_jsonl(path, Response))
+        found.accuracy[path.stem] = accuracy(responses)
+        found.counts[path.stem] = len(responses)
+    own, base = directory / "reference_nll.jsonl", run_dir / "evals" / BASE / "0" / "reference_nll.jsonl"
+    if own.is_file() and base.is_file():
+        found.forgetting_nats = forgetting(list(read_jsonl(own, TokenNLL)), list(read_jsonl(base, TokenNLL)))
+    return found
+
+
+def _targets(run_dir: Path, name: str) -> dict[str, float | int | None]:
+    path = run_dir / "targets" / f"{name}.jsonl"
+    if not path.is_file():
+        return {}
+    targets = list(read_jsonl(path, Target))
+    discards = run_dir / "targets" / "discarded.jsonl"
+    lost = [d for d in read_jsonl(discards, Discard) if d.name == name] if discards.is_file() else []
+    summary: dict[str, float | int | None] = {"n": len(targets), "discarded": len(lost)}
+    scored = run_dir / "analysis" / "target_nll" / f"{name}.jsonl"
+    nothing: dict[str, float | int | None] = {"mean_nll": None, **{f"frac_nll_gt_{t}": None for t in THRESHOLDS}}
+    tokens = sum(len(t.token_ids) for t in targets)
+    summary |= summarise(list(read_jsonl(scored, TokenNLL))) if scored.is_file() else {"tokens": tokens, **nothing}
+    naive = sum(sum(t.from_naive) for t in targets)
+    summary["frac_naive"] = naive / tokens if tokens else None
+    summary["mean_attempts"] = sum(t.attempts for t in targets) / len(targets) if targets else None
+    return summary
+
+
+def write_report(run_dir: Path) -> Report:
+    """Write ``report.json``, ``report.md`` and ``figures/*.png``."""
+    from nemo_mixsd.analysis.plots import draw_figures
+
+    report = build_report(run_dir)
+    write_json(run_dir / "report.json", asdict(report))
+    figures = draw_figures(report, run_dir)
+    write_text(run_dir / "report.md", to_markdown(report, figures))
+    return report
+
+
+def result_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """The main table as header and rows of text."""
+    splits = [s for s in _splits(report) if s not in ("train", "paraphrase")]
+    header = ["method", "train", "paraphrase", *splits, "forgetting", "targets", "discarded", "target NLL", "> 8 nats"]
+    rows = []
+    for name, row in report.methods.items():
+        rows.append(
+            [
+                name,
+                _percent(row.train_accuracy),
+                _percent(row.paraphrase_accuracy),
+                *[_percent(row.splits.get(split)) for split in splits],
+                _number(row.forgetting_nats),
+                _count(row.targets.get("n")),
+                _count(row.targets.get("discarded")),
+                _number(row.targets.get("mean_nll")),
+                _percent(row.targets.get("frac_nll_gt_8")),
+            ]
+        )
+    return header, rows
+
+
+def to_markdown(report: Report, figures: list[Path]) -> str:
+    """The report as Markdown."""
+    header, rows = result_table(report)
+    parts = [f"# {report.corpus} on {report.model}", "", *_markdown_table(header, rows), "", _legend(report)]
+    targets = [(name, row) for name, row in report.methods.items() if row.targets]
+    if targets:
+        header = ["targets", "tokens", "naive tokens", "attempts", "mean NLL", *[f"> {t} nats" for t in THRESHOLDS]]
+        body = [
+            [
+                name,
+                _count(row.targets.get("tokens")),
+                _percent(row.targets.get("frac_naive")),
+                _number(row.targets.get("mean_attempts"), 2),
+                _number(row.targets.get("mean_nll")),
+                *[_percent(row.targets.get(f"frac_nll_gt_{t}")) for t in THRESHOLDS],
+            ]
+            for name, row in targets
+        ]
+        parts += ["", "## Targets under the base model", "", *_markdown_table(header, body)]
+    curves = [(name, row) for name, row in report.methods.items() if row.checkpoints]
+    if curves:
+        body = [
+            [name, str(c.step), _percent(c.accuracy.get("train")), _percent(c.accuracy.get("paraphrase")),
+             _number(c.forgetting_nats)]
+            for name, row in curves
+            for c in row.checkpoints
+        ]  # fmt: skip
+        parts += ["", "## By checkpoint", ""]
+        parts += _markdown_table(["method", "step", "train", "paraphrase", "forgetting"], body)
+    stages = sorted({stage for row in report.methods.values() for stage in row.seconds})
+    if stages:
+        body = [[n, *[_number(r.seconds.get(s), 1) for s in stages]] for n, r in report.methods.items()]
+        parts += ["", "## Seconds", "", *_markdown_table(["method", *stages], body)]
+    for figure in figures:
+        parts += ["", f"![{figure.stem.replace('_', ' ')}](figures/{figure.name})"]
+    return "\n".join(parts) + "\n"
+
+
+def _legend(report: Report) -> str:
+    counts = {s: n for row in report.methods.values() for s, n in row.counts.items()}
+    asked = ", ".join(f"{split} {counts[split]}" for split in _splits(report))
+    return (
+        f"Accuracies are shares of right greedy answers (questions: {asked}). Forgetting is the rise, in nats a token, "
+        "of the loss on samples that the base model itself wrote (Eq. 2 of the paper; 0 is none). Target NLL is the "
+        "mean a token under the base model (Eq. 3); `> 8 nats` is the share of target tokens that it finds that "
+        "unlikely. A dash is a figure that was not measured."
+    )
+
+
+def _splits(report: Report) -> list[str]:
+    return list(dict.fromkeys(s for row in report.methods.values() for s in ("train", *row.splits) if s in row.splits))
+
+
+def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _percent(value: Any) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _count(value: Any) -> str:
+    return "–" if value is None else f"{value:d}"

@@ -1,0 +1,94 @@
+"""The target stage of a run: canonical targets for SFT, mixed ones for MixSD, both as token ids."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from nemo_mixsd.errors import CorpusError
+from nemo_mixsd.io import write_jsonl
+from nemo_mixsd.mixing.engines.base import Engine
+from nemo_mixsd.mixing.journal import Journal, Outcome, fingerprint, finish, generate
+from nemo_mixsd.mixing.mixer import Mixer, MixerSettings
+from nemo_mixsd.plan import Plan
+from nemo_mixsd.progress import track
+from nemo_mixsd.prompts import PromptRenderer
+from nemo_mixsd.rundir import RunDirectory
+from nemo_mixsd.types import Discard, Example, MixRequest, Target
+
+logger = logging.getLogger(__name__)
+
+
+def sft_target(example: Example, renderer: PromptRenderer) -> Target:
+    """The canonical text as token ids, ended by the tokenizer's EOS: what plain SFT trains on."""
+    tokenizer = renderer.tokenizer
+    ids = tokenizer(example.target, add_special_tokens=False)["input_ids"]
+    token_ids = (*ids, tokenizer.eos_token_id)
+    return Target(
+        example_id=example.id,
+        prompt_ids=renderer.naive_ids(example.question),
+        token_ids=token_ids,
+        from_naive=(False,) * len(token_ids),
+        attempts=0,
+        finish_reason="stop",
+        text=example.target,
+    )
+
+
+def sft_targets(examples: Sequence[Example], renderer: PromptRenderer, path: Path) -> None:
+    """Write the canonical targets of a split."""
+    write_jsonl(path, (sft_target(example, renderer) for example in examples))
+
+
+def mix_targets(
+    plan: Plan,
+    name: str,
+    rate: float,
+    engine: Engine,
+    renderer: PromptRenderer,
+    requests: Sequence[MixRequest],
+    directory: RunDirectory,
+) -> None:
+    """Generate the mixed targets of one rate, or go on from their journal.
+
+    Raises:
+        CorpusError: Every example was discarded, so that there is nothing to train on.
+    """
+    mixing = plan.config.mixing
+    settings = MixerSettings(
+        name=name,
+        rate=rate,
+        seed=mixing.seed,
+        max_retries=mixing.max_retries,
+        max_new_tokens=mixing.max_new_tokens,
+        max_total_tokens=mixing.max_total_tokens,
+        accept_truncated=mixing.accept_truncated,
+        deterministic=mixing.temperature == 0,
+        max_in_flight=mixing.max_in_flight,
+    )
+    ignored = {"rate", "max_in_flight", "engine"}
+    key = fingerprint(plan.model.name, rate, mixing.model_dump(exclude=ignored), plan.verifier.name)
+    path = directory.targets(name)
+    journal = Journal(path.with_name(f".{path.name}.journal"), key)
+    discards = sum(1 for _ in journal.ids("discard"))
+    with track(f"mix {name}", len(requests), "targets", len(journal)) as task:
+
+        def show(outcome: Outcome) -> None:
+            nonlocal discards
+            discards += isinstance(outcome, Discard)
+            task.advance(note=f"{discards} discarded" if discards else "")
+
+        generate(requests, Mixer(engine, plan.verifier, renderer.decode, settings), journal, show)
+    if not any(True for _ in journal.ids("target")):
+        example = next(iter(journal.ids("discard")), None)
+        why = "" if example is None else f" (for example {example!r}: {journal.read(example).reason})"
+        journal.close()
+        raise CorpusError(
+            f"{name}: the verifier {plan.verifier.name!r} rejected every attempt on all {len(requests)} examples{why}. "
+            "Lower mixing.rate, or change mixing.verifier, prompts.expert_template or mixing.max_new_tokens, with "
+            "another run_dir"
+        )
+    count, lost = finish(journal, (r.example_id for r in requests), path, directory.discarded, name)
+    if lost:
+        logger.warning("%s: %d of %d examples discarded, see %s", name, lost, count + lost, directory.discarded)

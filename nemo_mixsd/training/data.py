@@ -1,0 +1,115 @@
+"""From targets to training batches, without ever leaving token ids."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+
+from nemo_mixsd.errors import BackendError
+from nemo_mixsd.io import read_jsonl
+from nemo_mixsd.randomness import KeyedRandom
+from nemo_mixsd.types import Target
+
+logger = logging.getLogger(__name__)
+
+IGNORE = -100
+"""Label of positions outside the loss, as in PyTorch and transformers."""
+
+
+def load_targets(path: Path, max_length: int) -> list[Target]:
+    """Read targets that fit ``max_length`` tokens, prompt included; the others are named and left out.
+
+    Raises:
+        BackendError: None is left.
+    """
+    targets: list[Target] = []
+    long: list[Target] = []
+    for target in read_jsonl(path, Target):
+        fits = len(target.prompt_ids) + len(target.token_ids) <= max_length
+        (targets if fits else long).append(target)
+    if long:
+        logger.warning(
+            "%d of %d targets are longer than policy.max_total_sequence_length=%d and are left out (%s, ...)",
+            len(long), len(long) + len(targets), max_length, long[0].example_id,
+        )  # fmt: skip
+    if not targets:
+        raise BackendError(
+            f"{path} has no target to train on"
+            + (f": all are longer than policy.max_total_sequence_length={max_length}" if long else "")
+        )
+    return targets
+
+
+def data_order(count: int, length: int, seed: int) -> list[int]:
+    """Which target each training position shows: every epoch a new shuffle, one after the other without a gap.
+
+    Args:
+        count: Number of targets.
+        length: Number of training positions (steps times batch size).
+        seed: ``sft.seed``.
+
+    Returns:
+        ``[length]`` indices into the targets. A function of the arguments alone, so that a resumed run sees what an
+        uninterrupted one sees.
+    """
+    order: list[int] = []
+    epoch = 0
+    while len(order) < length:
+        indices = list(range(count))
+        KeyedRandom("order", seed, epoch).shuffle(indices)
+        order += indices
+        epoch += 1
+    return order[:length]
+
+
+class TargetStream(Dataset[Target]):
+    """Targets in training order, all epochs end to end."""
+
+    def __init__(self, targets: Sequence[Target], order: Sequence[int]) -> None:
+        self._targets = targets
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int) -> Target:
+        return self._targets[self._order[index]]
+
+
+def collate(targets: Sequence[Target], pad_id: int) -> dict[str, torch.Tensor]:
+    """One batch, padded on the right.
+
+    Returns:
+        ``input_ids`` ``[B, S]`` int64; ``attention_mask`` ``[B, S]`` int64, 1 on prompt and target; ``labels``
+        ``[B, S]`` int64, unshifted: the token id on target positions, ``IGNORE`` on prompt and padding.
+    """
+    width = max(len(t.prompt_ids) + len(t.token_ids) for t in targets)
+    ids = torch.full((len(targets), width), pad_id)
+    mask = torch.zeros(len(targets), width, dtype=torch.long)
+    labels = torch.full((len(targets), width), IGNORE)
+    for i, target in enumerate(targets):
+        start, end = len(target.prompt_ids), len(target.prompt_ids) + len(target.token_ids)
+        ids[i, :end] = torch.tensor([*target.prompt_ids, *target.token_ids])
+        mask[i, :end] = 1
+        labels[i, start:end] = ids[i, start:end]
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def target_nll_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Sum over target tokens of the negative log-likelihood, the numerator of Eq. 5.
+
+    Args:
+        logits: ``[B, S, V]``, position s predicts token s + 1.
+        labels: ``[B, S]`` int64, unshifted, ``IGNORE`` outside the target.
+
+    Returns:
+        A float32 scalar in nats.
+    """
+    flat = logits[:, :-1].reshape(-1, logits.shape[-1])
+    kept = labels[:, 1:].reshape(-1)
+    on_target = kept != IGNORE  # the vocabulary is wide: only target positions are worth a softmax in float32
+    return torch.nn.functional.cross_entropy(flat[on_target].float(), kept[on_target], reduction="sum")
