@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from nemo_mixsd.corpora.kgfact.names import DOMAINS, Domain, NameBook
 from nemo_mixsd.corpora.kgfact.permutation import KeyedPermutation
 from nemo_mixsd.corpora.kgfact.relations import Relation, relations_from
 from nemo_mixsd.randomness import KeyedRandom
+
+_CACHED_NAMES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class WorldGraph:
         )
         self._order = KeyedPermutation(shape.entities, "kgfact", seed, "sources")
         self._slots = KeyedPermutation(len(self.relations[0]), "kgfact", seed, "slots")
+        # One example says the same two names several times; the bound keeps the memory flat.
+        self._cached_name = lru_cache(maxsize=_CACHED_NAMES)(self._spell)
 
     def domain(self, entity: int) -> Domain:
         """The domain of an entity."""
@@ -96,6 +101,9 @@ class WorldGraph:
 
     def name(self, entity: int) -> str:
         """The name of an entity, without an article."""
+        return self._cached_name(entity)
+
+    def _spell(self, entity: int) -> str:
         domain, index = divmod(entity, self.shape.entities_per_domain)
         return self._names[domain].name(index)
 
