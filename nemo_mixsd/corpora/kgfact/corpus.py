@@ -112,7 +112,7 @@ class KGFactCorpus(Corpus[KGFactConfig]):
         numbers = list(self._graph.trained_from(first.answer))
         KeyedRandom("kgfact", self.config.seed, "two_hop", number).shuffle(numbers)
         edges = (self._graph.trained(other) for other in numbers)
-        return next((edge for edge in edges if True), None)
+        return next((edge for edge in edges if edge.answer != first.source), None)
 
     def _trained(self) -> Iterator[tuple[int, Edge]]:
         for number in range(self._graph.shape.facts):
