@@ -211,8 +211,8 @@ class CheckpointingConfig(HostSection):
 class LoggerConfig(HostSection):
     """``logger``."""
 
-    log_dir: str = "logs"
-    """Where TensorBoard files go, below the run directory if relative."""
+    log_dir: str | None = None
+    """Where TensorBoard files go; ``logs`` in the run directory by default."""
     tensorboard_enabled: bool = False
     """Write TensorBoard files."""
     wandb_enabled: bool = False

@@ -242,3 +242,11 @@ def stop_token_ids(tokenizer: PreTrainedTokenizerBase, path: str) -> frozenset[i
         logger.debug("%s has no generation config; its tokenizer's EOS is the only stop id", path)
     ids.update([extra] if isinstance(extra, int) else extra or [])
     return frozenset(ids)
+
+
+def context_length(path: str) -> int | None:
+    """Most positions that the model was made for, or None if its configuration does not say."""
+    from transformers import AutoConfig
+
+    value = getattr(AutoConfig.from_pretrained(path).get_text_config(), "max_position_embeddings", None)
+    return int(value) if value else None

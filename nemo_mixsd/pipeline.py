@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -19,11 +18,12 @@ from nemo_mixsd import models
 from nemo_mixsd.analysis.nll import score_targets
 from nemo_mixsd.callbacks import CallbackRunner
 from nemo_mixsd.config import RunConfig
-from nemo_mixsd.errors import RunDirectoryError, StorageError
+from nemo_mixsd.errors import RunDirectoryError
 from nemo_mixsd.evals.forgetting import ReferenceSet, reference_nll, sample_reference
 from nemo_mixsd.evals.recall import evaluate_split
 from nemo_mixsd.io import dump_line, read_jsonl, write_jsonl
 from nemo_mixsd.mixing.engines.base import Engine, Sampling
+from nemo_mixsd.mixing.mixer import Mixer, MixerSettings
 from nemo_mixsd.plan import MethodSpec, Plan, make_plan
 from nemo_mixsd.prompts import PromptRenderer
 from nemo_mixsd.report import BASE, Report, build_report, write_report
@@ -80,8 +80,17 @@ class Pipeline:
     @cached_property
     def requests(self) -> list[MixRequest]:
         """Both prompts of every training example, as token ids."""
+        return list(self.renderer.requests(self.plan.examples["train"], self.max_total_tokens))
+
+    @cached_property
+    def max_total_tokens(self) -> int:
+        """Longest prompt and target together: ``mixing.max_total_tokens``, or the model's context if that is less."""
         limit = self.config.mixing.max_total_tokens
-        return list(self.renderer.requests(self.plan.examples["train"], limit))
+        context = models.context_length(self.model_path)
+        if context is not None and context < limit:
+            logger.info("mixing.max_total_tokens is %d, the model's context %d: that is the limit", limit, context)
+            return context
+        return limit
 
     def run(self) -> Report:
         """All stages."""
@@ -148,7 +157,19 @@ class Pipeline:
         mixing = self.config.mixing
         sampling = Sampling(mixing.temperature, mixing.top_k, mixing.seed)
         with self.engine(self.base_model(), sampling, 2 * mixing.max_in_flight) as engine:
-            mix_targets(self.plan, spec.name, rate, engine, self.renderer, self.requests, self.directory)
+            settings = MixerSettings(
+                name=spec.name,
+                rate=rate,
+                seed=mixing.seed,
+                max_retries=mixing.max_retries,
+                max_new_tokens=mixing.max_new_tokens,
+                max_total_tokens=self.max_total_tokens,
+                accept_truncated=mixing.accept_truncated,
+                deterministic=mixing.temperature == 0,
+                max_in_flight=mixing.max_in_flight,
+            )
+            mixer = Mixer(engine, self.plan.verifier, self.renderer.decode, settings)
+            mix_targets(self.plan, mixer, self.requests, self.directory)
 
     def train_and_evaluate(self, spec: MethodSpec) -> None:
         """Train one method and evaluate its last checkpoint, or all."""
@@ -229,17 +250,3 @@ class Pipeline:
             yield engine
         finally:
             engine.close()
-
-
-def check_space(directory: Path, needed: int) -> None:
-    """Refuse to start a stage that cannot fit on the disk.
-
-    Raises:
-        StorageError: Fewer than ``needed`` bytes are free.
-    """
-    free = shutil.disk_usage(directory).free
-    if free < needed:
-        raise StorageError(
-            f"{directory} has {free / 1e9:.1f} GB free, the next checkpoint needs {needed / 1e9:.1f} GB; free space or "
-            "choose another run_dir"
-        )

@@ -28,6 +28,9 @@ NEUTRAL = (
     "logger",
     "callbacks",
     "checkpointing.keep_top_k",
+    "checkpointing.checkpoint_dir",
+    "cluster",
+    "data",
 )
 """Keys that may differ between two starts of the same run: they add results or change none."""
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from nemo_mixsd.errors import CorpusError
 from nemo_mixsd.io import write_jsonl
-from nemo_mixsd.mixing.engines.base import Engine
 from nemo_mixsd.mixing.journal import Journal, Outcome, fingerprint, finish, generate
-from nemo_mixsd.mixing.mixer import Mixer, MixerSettings
+from nemo_mixsd.mixing.mixer import Mixer
 from nemo_mixsd.plan import Plan
 from nemo_mixsd.progress import track
 from nemo_mixsd.prompts import PromptRenderer
@@ -41,34 +40,22 @@ def sft_targets(examples: Sequence[Example], renderer: PromptRenderer, path: Pat
     write_jsonl(path, (sft_target(example, renderer) for example in examples))
 
 
-def mix_targets(
-    plan: Plan,
-    name: str,
-    rate: float,
-    engine: Engine,
-    renderer: PromptRenderer,
-    requests: Sequence[MixRequest],
-    directory: RunDirectory,
-) -> None:
+def mix_targets(plan: Plan, mixer: Mixer, requests: Sequence[MixRequest], directory: RunDirectory) -> None:
     """Generate the mixed targets of one rate, or go on from their journal.
+
+    Args:
+        plan: The run; for the journal's key.
+        mixer: Over the base model, with the settings of this rate.
+        requests: Both prompts of every training example, in corpus order.
+        directory: Gets the targets and the discards.
 
     Raises:
         CorpusError: Every example was discarded, so that there is nothing to train on.
     """
-    mixing = plan.config.mixing
-    settings = MixerSettings(
-        name=name,
-        rate=rate,
-        seed=mixing.seed,
-        max_retries=mixing.max_retries,
-        max_new_tokens=mixing.max_new_tokens,
-        max_total_tokens=mixing.max_total_tokens,
-        accept_truncated=mixing.accept_truncated,
-        deterministic=mixing.temperature == 0,
-        max_in_flight=mixing.max_in_flight,
-    )
+    name = mixer.settings.name
     ignored = {"rate", "max_in_flight", "engine"}
-    key = fingerprint(plan.model.name, rate, mixing.model_dump(exclude=ignored), plan.verifier.name)
+    settings = plan.config.mixing.model_dump(exclude=ignored)
+    key = fingerprint(plan.model.name, mixer.settings.rate, settings, plan.verifier.name)
     path = directory.targets(name)
     journal = Journal(path.with_name(f".{path.name}.journal"), key)
     discards = sum(1 for _ in journal.ids("discard"))
@@ -79,7 +66,7 @@ def mix_targets(
             discards += isinstance(outcome, Discard)
             task.advance(note=f"{discards} discarded" if discards else "")
 
-        generate(requests, Mixer(engine, plan.verifier, renderer.decode, settings), journal, show)
+        generate(requests, mixer, journal, show)
     if not any(True for _ in journal.ids("target")):
         example = next(iter(journal.ids("discard")), None)
         why = "" if example is None else f" (for example {example!r}: {journal.read(example).reason})"

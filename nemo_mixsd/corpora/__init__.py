@@ -8,6 +8,7 @@ from pydantic import Field
 
 from nemo_mixsd.corpora.base import Corpus, CorpusConfig
 from nemo_mixsd.corpora.jsonl import JsonlConfig, JsonlCorpus
+from nemo_mixsd.corpora.kgfact import KGFactConfig, KGFactCorpus
 from nemo_mixsd.corpora.kgfunc import KGFuncConfig, KGFuncCorpus
 from nemo_mixsd.corpora.mquake import MQuakeConfig, MQuakeCorpus
 from nemo_mixsd.corpora.simpleqa import SimpleQAConfig, SimpleQACorpus
@@ -17,6 +18,7 @@ from nemo_mixsd.errors import ConfigError
 CORPORA: dict[str, type[Corpus[Any]]] = {
     "jsonl": JsonlCorpus,
     "table": TableCorpus,
+    "kgfact": KGFactCorpus,
     "kgfunc": KGFuncCorpus,
     "simpleqa": SimpleQACorpus,
     "mquake": MQuakeCorpus,
@@ -24,7 +26,7 @@ CORPORA: dict[str, type[Corpus[Any]]] = {
 """Every corpus by the name that ``corpus.name`` takes."""
 
 CorpusSection = Annotated[
-    JsonlConfig | TableConfig | KGFuncConfig | SimpleQAConfig | MQuakeConfig,
+    JsonlConfig | TableConfig | KGFactConfig | KGFuncConfig | SimpleQAConfig | MQuakeConfig,
     Field(discriminator="name"),
 ]
 """The recipe's ``corpus`` section: which model reads it is decided by ``name``."""

@@ -232,7 +232,7 @@ def _log_writers(config: LoggerConfig, run_dir: Path, name: str) -> list[Trainer
         from torch.utils.tensorboard import SummaryWriter
         from transformers.integrations import TensorBoardCallback
 
-        writers.append(TensorBoardCallback(SummaryWriter(str(run_dir / config.log_dir / name))))
+        writers.append(TensorBoardCallback(SummaryWriter(str(Path(config.log_dir or run_dir / "logs") / name))))
     if config.wandb_enabled:
         from transformers.integrations import WandbCallback
 
