@@ -182,7 +182,7 @@ def load_tokenizer(path: str, chat_template: str | None = None) -> PreTrainedTok
     """Load a tokenizer that can render chats and pad.
 
     Args:
-        path: Directory or hub id.
+        path: Directory, hub id or ``bundled:NAME``.
         chat_template: A Jinja template or the path of a file with one, in place of the tokenizer's own.
 
     Raises:
@@ -190,7 +190,7 @@ def load_tokenizer(path: str, chat_template: str | None = None) -> PreTrainedTok
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model(path).path if path.startswith("bundled:") else path)
     if chat_template:
         file = Path(chat_template)
         is_file = "\n" not in chat_template and "{" not in chat_template and file.is_file()
