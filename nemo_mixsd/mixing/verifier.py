@@ -14,7 +14,11 @@ VerifierName = Literal["contains", "exact", "boxed", "number"]
 VERIFIERS: tuple[VerifierName, ...] = ("contains", "exact", "boxed", "number")
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?(?!\w)")
+_NUMBER = re.compile(
+    r"(?<![\w.])[-+−]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
+    r"(?!\w|[.,]\d)"  # never the head of a longer number, such as the 1 of 1,000km
+)
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ARTICLES = re.compile(r"\b(?:the|a|an)\b")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\s*\{([^{}]*)\}")
 
@@ -23,13 +27,10 @@ def extract_boxed(text: str) -> str | None:
     r"""The content of the last complete ``\boxed{...}``, with nested braces, or None if there is none."""
     for match in reversed(list(_BOXED.finditer(text))):
         depth, start = 1, match.end()
-        for i in range(start, len(text)):
-            if text[i] == "\\":
-                continue
-            if text[i] in "{}" and text[i - 1] != "\\":
-                depth += 1 if text[i] == "{" else -1
-                if depth == 0:
-                    return text[start:i].strip()
+        for mark in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):  # an escaped brace is skipped with its backslash
+            depth += {"{": 1, "}": -1}.get(mark.group(), 0)
+            if depth == 0:
+                return text[start : start + mark.start()].strip()
     return None
 
 
@@ -45,7 +46,7 @@ def normalise(text: str) -> str:
     A sign or a decimal point between digits survives, so that 3.5, 35 and -35 stay different.
     """
     text = unicodedata.normalize("NFKC", text).replace("−", "-").casefold()
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    text = _THOUSANDS.sub("", text)
     out = []
     for i, char in enumerate(text):
         before, after = text[i - 1] if i else " ", text[i + 1] if i + 1 < len(text) else " "
@@ -61,7 +62,7 @@ def normalise(text: str) -> str:
 
 def as_number(text: str) -> Decimal | None:
     """The value of a text that is one number and nothing else, or None."""
-    cleaned = text.strip().strip("$").replace(",", "").replace("−", "-").rstrip(".")
+    cleaned = _THOUSANDS.sub("", text.strip().strip("$")).replace("−", "-").rstrip(".")
     try:
         value = Decimal(cleaned)
     except InvalidOperation:
@@ -136,8 +137,7 @@ class BoxedVerifier:
         given = extract_boxed(text)
         if given is None:
             return False
-        given = _TEXT_COMMAND.sub(r"\1", given)
-        return any(same_value(given, answer) for answer in answers)
+        return any(same_value(_without_markup(given), _without_markup(answer)) for answer in answers)
 
     def explain(self, text: str, answers: Sequence[str]) -> str:
         """Name what the box holds, or that there is none."""
@@ -156,19 +156,27 @@ class NumberVerifier:
 
     def verify(self, text: str, answers: Sequence[str]) -> bool:
         """True if the last number of the text has the value of one of the answers."""
-        boxed = extract_boxed(text)
-        given = extract_number(boxed if boxed is not None else text)
+        given = self._given(text)
         value = None if given is None else as_number(given)
         return value is not None and any(value == as_number(answer) for answer in answers)
 
     def explain(self, text: str, answers: Sequence[str]) -> str:
         """Name the last number."""
-        given = extract_number(text)
+        given = self._given(text)
         return "no number in the text" if given is None else f"the last number is {given}, not {answers[0]}"
 
     def canonical(self, answer: str) -> str:
         """The answer itself."""
         return answer
+
+    def _given(self, text: str) -> str | None:
+        boxed = extract_boxed(text)
+        return extract_number(boxed if boxed is not None else text)
+
+
+def _without_markup(text: str) -> str:
+    r"""``\text{5\%}`` as ``5%``."""
+    return re.sub(r"\\([%$#&_])", r"\1", _TEXT_COMMAND.sub(r"\1", text))
 
 
 def same_value(given: str, answer: str) -> bool:
