@@ -106,6 +106,12 @@ def make_plan(config: RunConfig) -> Plan:
         MixSDError: One of its children, for the first thing that is wrong.
     """
     check_same_configuration(config)
+    policy = config.policy
+    if policy.train_global_batch_size % policy.train_micro_batch_size:
+        raise ConfigError(
+            f"policy.train_global_batch_size={policy.train_global_batch_size} is not a multiple of "
+            f"policy.train_micro_batch_size={policy.train_micro_batch_size}"
+        )
     backend = choose_backend(config)
     engine = choose_engine(config.mixing)
     corpus = make_corpus(config.corpus)

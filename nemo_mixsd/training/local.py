@@ -64,11 +64,6 @@ def train_local(
         return done
     callbacks = callbacks or CallbackRunner()
     policy = config.policy
-    if policy.train_global_batch_size % policy.train_micro_batch_size:
-        raise ConfigError(
-            f"policy.train_global_batch_size={policy.train_global_batch_size} is not a multiple of "
-            f"policy.train_micro_batch_size={policy.train_micro_batch_size}"
-        )
     targets = load_targets(targets_path, policy.max_total_sequence_length)
     steps = total_steps(config, len(targets))
     order = data_order(len(targets), steps * policy.train_global_batch_size, config.sft.seed)
@@ -163,9 +158,15 @@ class _TargetTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         """Sum of target NLL of a micro-batch over the number of target tokens of its global batch."""
         labels = inputs["labels"]
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        # Logits are wide: none are made for positions before the first one that predicts a target token.
+        first = int((labels != IGNORE).any(0).nonzero()[0]) - 1
+        outputs = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            logits_to_keep=torch.arange(first, labels.shape[1], device=labels.device),
+        )
         count = (labels != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch
-        loss = target_nll_sum(outputs.logits, labels) / count
+        loss = target_nll_sum(outputs.logits, labels[:, first:]) / count
         return (loss, outputs) if return_outputs else loss
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler[int]:

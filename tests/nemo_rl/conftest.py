@@ -21,8 +21,8 @@ def _put_host_on_path() -> str | None:
     checkout = Path(os.environ.get("NEMO_RL_HOME") or Path.home() / "NeMo-RL")
     if (checkout / "nemo_rl").is_dir():
         sys.path.insert(0, str(checkout))
-    # Ray's worker processes import the host and this repository too.
-    paths = [str(checkout), str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")]
+    # Ray's worker processes import the host and this repository too; ours first, for the host has a "tests" as well.
+    paths = [str(HERE.parent.parent), str(checkout), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     try:
         require_nemo_rl()

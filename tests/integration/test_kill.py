@@ -1,0 +1,140 @@
+"""kill -9 at any moment, then the same command: nothing lost, nothing done twice, the same result."""
+
+import json
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from nemo_mixsd.config import load_config
+from nemo_mixsd.io import read_jsonl
+from nemo_mixsd.mixing import journal as journal_module
+from nemo_mixsd.pipeline import run
+from nemo_mixsd.types import Discard, Target
+
+FORK = multiprocessing.get_context("fork")
+
+
+def child(recipe, overrides, slow=0.0):
+    torch.set_num_threads(1)
+    if slow:
+        append = journal_module.Journal.append
+
+        def slowly(self, outcome):
+            append(self, outcome)
+            time.sleep(slow)
+
+        journal_module.Journal.append = slowly
+    run(load_config(recipe, overrides))
+
+
+def start(recipe, overrides, slow=0.0):
+    process = FORK.Process(target=child, args=(recipe, overrides, slow), daemon=True)
+    process.start()
+    return process
+
+
+def run_and_kill(recipe, overrides, rng, longest, slow=0.0):
+    """Start again and again, killing at random moments, until a start comes through; count the kills that hit."""
+    kills = 0
+    for attempt in range(200):
+        process = start(recipe, overrides, slow)
+        process.join(rng.uniform(0.0, longest) if attempt < 60 else None)
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            kills += 1
+        elif process.exitcode == 0:
+            return kills
+        else:
+            raise AssertionError(f"a start after {kills} kills failed with exit code {process.exitcode}")
+    raise AssertionError("never came through")
+
+
+def without_times(path: Path):
+    report = json.loads((path / "report.json").read_text())
+    for row in report["methods"].values():
+        row.pop("seconds")
+    return report
+
+
+@pytest.mark.slow
+def test_generation_killed_again_and_again(recipe, tmp_path):
+    """At least 20 kills while targets are generated: the file is byte for byte that of a quiet run."""
+    base = ["method=mixsd", "sft.max_num_steps=1", "mixing.max_in_flight=5", "mixing.rate=0.5"]
+    quiet = [*base, f"run_dir={tmp_path}/quiet"]
+    run(load_config(recipe, quiet))
+    expected = (tmp_path / "quiet" / "targets" / "mixsd@0.5.jsonl").read_bytes()
+    rng = random.Random(4)
+    kills, round_ = 0, 0
+    while kills < 20:
+        round_ += 1
+        where = tmp_path / f"killed{round_}"
+        kills += run_and_kill(recipe, [*base, f"run_dir={where}"], rng, longest=1.2, slow=0.1)
+        assert (where / "targets" / "mixsd@0.5.jsonl").read_bytes() == expected
+        finished = [t.example_id for t in read_jsonl(where / "targets" / "mixsd@0.5.jsonl", Target)]
+        finished += [d.example_id for d in read_jsonl(where / "targets" / "discarded.jsonl", Discard)]
+        corpus = [json.loads(line)["id"] for line in (where / "corpus" / "train.jsonl").read_text().splitlines()]
+        assert sorted(finished) == sorted(corpus)
+        assert not list(where.rglob("*.journal")) and not list(where.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_whole_run_killed_in_training_and_evaluation(recipe, tmp_path):
+    base = ["checkpointing.save_period=2", "sft.max_num_epochs=6"]
+    run(load_config(recipe, [*base, f"run_dir={tmp_path}/quiet"]))
+    expected = without_times(tmp_path / "quiet")
+    kills = run_and_kill(recipe, [*base, f"run_dir={tmp_path}/killed"], random.Random(1), longest=3.5)
+    assert kills >= 3
+    assert without_times(tmp_path / "killed") == expected
+
+
+def full_disk(recipe, overrides, limit):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    from nemo_mixsd.errors import StorageError
+
+    try:
+        run(load_config(recipe, overrides))
+    except StorageError as error:
+        os._exit(3 if "same command" in str(error) else 4)
+    os._exit(5)
+
+
+@pytest.mark.parametrize("limit", [3_000, 9_000, 40_000])
+def test_disk_fills_up(recipe, tmp_path, limit):
+    """No file may grow past ``limit`` bytes: a clear error, nothing half-written, and then the run goes on."""
+    overrides = ["method=mixsd", f"run_dir={tmp_path}/full"]
+    process = FORK.Process(target=full_disk, args=(recipe, overrides, limit))
+    process.start()
+    process.join()
+    assert process.exitcode == 3
+    where = tmp_path / "full"
+    assert not list(where.rglob("*.tmp"))
+    for path in where.rglob("*.jsonl"):
+        assert [json.loads(line) for line in path.read_text().splitlines()]
+        assert path.read_text().endswith("\n")
+    assert not list((where / "checkpoints").glob("*/step_*"))
+    report = run(load_config(recipe, overrides))
+    assert report.methods["mixsd@0.3"].train_accuracy is not None
+
+
+def test_two_processes_do_not_share_a_run(recipe, tmp_path):
+    from nemo_mixsd.errors import RunDirectoryError
+
+    process = start(recipe, ["method=mixsd"], slow=0.5)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "config.yaml").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    with pytest.raises(RunDirectoryError, match="in use by another process"):
+        run(load_config(recipe, ["method=mixsd"]))
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert run(load_config(recipe, ["method=mixsd"])).methods
