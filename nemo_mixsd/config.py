@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from nemo_mixsd.corpora import CorpusSection
+from nemo_mixsd.corpora import CORPORA, CorpusSection
 from nemo_mixsd.errors import ConfigError
 from nemo_mixsd.mixing.verifier import VerifierName
 from nemo_mixsd.recipe import load_recipe, nearest
@@ -39,7 +39,7 @@ class HostSection(BaseModel):
 class PromptsConfig(Section):
     """How an example becomes a naive and an expert prompt."""
 
-    style: Literal["auto"] | PromptStyle = "auto"
+    style: Literal["auto", PromptStyle] = "auto"
     """Which default templates: ``fact``, ``solution``, or what the corpus suggests."""
     naive_template: str | None = None
     """User message of the naive prompt; placeholder ``{question}``."""
@@ -58,7 +58,7 @@ class MixingConfig(Section):
     """What generates. ``auto`` is ``vllm`` where it and a GPU are there, else ``hf``."""
     seed: int = 0
     """Seed of coins and sampling noise."""
-    verifier: Literal["auto"] | VerifierName = "auto"
+    verifier: Literal["auto", VerifierName] = "auto"
     """Which rule accepts a target; ``auto`` is what the corpus suggests."""
     max_retries: int = Field(10, ge=0)
     """Retries with new coins after a rejected rollout, then the example is discarded."""
@@ -326,11 +326,17 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     lines = []
     for item in error.errors(include_url=False):
         loc = [str(part) for part in item["loc"] if not _is_union_tag(part)]
+        if loc[0] == "corpus" and len(loc) > 2 and loc[1] in CORPORA:  # the branch of the corpus section, no key either
+            del loc[1]
         key = ".".join(loc)
         if item["type"] == "extra_forbidden":
             lines.append(f"unknown key {key!r}{nearest(loc[-1], _known_keys(model, loc[:-1]))}")
         elif item["type"] == "missing":
             lines.append(f"{key} is missing; add it to the recipe or to the command line")
+        elif item["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            name = item.get("ctx", {}).get("tag")
+            what = " is missing" if name is None else f": no corpus {name!r}{nearest(str(name), CORPORA)}"
+            lines.append(f"{key}.name{what}; choose one of {', '.join(CORPORA)}")
         else:
             message = item["msg"].removeprefix("Value error, ")
             value = "" if isinstance(item["input"], dict) else f" {_short(item['input'])}:"

@@ -42,7 +42,11 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
     try:
         return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).replace(" full_key:", ", at key").replace(" object_type=dict", "")
 
 
 def _register_resolvers() -> None:
@@ -61,14 +65,14 @@ def _load_with_parents(path: Path, children: tuple[Path, ...]) -> DictConfig:
     except FileNotFoundError as error:
         by = f", which {children[-1]} names in 'defaults'" if children else ""
         raise ConfigError(f"recipe {path} does not exist{by}") from error
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, IsADirectoryError) as error:
-        raise ConfigError(f"{path}: not a YAML recipe: {error}") from error
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: not a YAML recipe: {_one_line(error)}") from error
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{path}: a recipe is a mapping of sections, this file holds a {type(config).__name__}")
     if "defaults" not in config:
         return config
     parents = config.pop("defaults")
-    names = list(parents) if isinstance(parents, ListConfig) else [parents]
+    names = list(parents) if isinstance(parents, ListConfig) else [] if parents is None else [parents]
     merged = OmegaConf.create({})
     for name in names:
         parent = _load_with_parents(path.parent / str(name), (*children, path.resolve()))
@@ -85,7 +89,7 @@ def _merge(base: DictConfig, child: DictConfig) -> DictConfig:
     try:
         return cast(DictConfig, OmegaConf.merge(base, child))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"a recipe does not fit its 'defaults': {error}") from error
+        raise ConfigError(f"a recipe does not fit its 'defaults': {_one_line(error)}") from error
 
 
 def _apply_override(config: DictConfig, text: str) -> None:
@@ -109,7 +113,7 @@ def _apply_override(config: DictConfig, text: str) -> None:
     try:
         OmegaConf.update(config, key, value, merge=isinstance(value, dict), force_add=True)
     except (OmegaConfBaseException, TypeError, KeyError) as error:
-        raise ConfigError(f"override {text!r} cannot be applied: {error}") from error
+        raise ConfigError(f"override {text!r} cannot be applied: {_one_line(error)}") from error
 
 
 def _delete(config: DictConfig, key: str, text: str) -> None:
