@@ -108,7 +108,7 @@ class Journal:
                 else:
                     record = self._parse(line)
                     self._offsets[record.example_id] = (good, self._kind(record))
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 if isinstance(error, JournalError):
                     raise
                 if complete:
@@ -142,6 +142,8 @@ class Journal:
         if not line.endswith(b"\n"):
             return
         header = json.loads(line)
+        if not isinstance(header, dict):
+            raise ValueError("not a JSON object")
         if header.get("key") != key:
             raise JournalError(
                 f"{self.path} belongs to another configuration (key {header.get('key')}, now {key}); give another "
