@@ -88,7 +88,7 @@ def _construct(config: CallbackConfig) -> object:
         raise ConfigError(f"callbacks: {config.name!r} is no dotted name of a class (package.module.Class)")
     try:
         cls = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError) as error:  # TypeError: a relative name
         raise ConfigError(f"callbacks: {config.name!r} cannot be imported: {error}") from error
     try:
         return cls(**config.kwargs)
