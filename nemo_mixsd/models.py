@@ -79,13 +79,14 @@ def check_model(name: str) -> ResolvedModel:
         key = name.removeprefix("bundled:")
         _bundled_file(name)
         return ResolvedModel(name, str(_bundled_directory(key)), "bundled")
-    if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        if not (directory / "config.json").is_file():
             raise ModelNotFoundError(f"policy.model_name: {name} is a directory without a config.json, not a model")
-        return ResolvedModel(name, name, "directory")
+        return ResolvedModel(name, str(directory), "directory")
     if name.startswith((".", "/", "~")) or name.count("/") != 1 or name.endswith("/"):
         raise ModelNotFoundError(
-            f"policy.model_name: there is no directory {name!r} (looked in {Path(name).expanduser().absolute()}), and "
+            f"policy.model_name: there is no directory {name!r} (looked in {directory.absolute()}), and "
             "it is no hub id of the form owner/name either"
         )
     return _check_hub(name)
@@ -101,12 +102,7 @@ def resolve_model(name: str) -> ResolvedModel:
 
 def _check_hub(name: str) -> ResolvedModel:
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     if isinstance(try_to_load_from_cache(name, "config.json"), str):
         return ResolvedModel(name, name, "hub")
@@ -119,7 +115,7 @@ def _check_hub(name: str) -> ResolvedModel:
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelNotFoundError(f"policy.model_name: the hub has no model {name!r} ({where})") from error
-    except (OfflineModeIsEnabled, HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the client's transport, and with it the errors, differs from version to version
         raise ModelNotFoundError(
             f"policy.model_name: {name} could not be had: {where}, which cannot be reached from here "
             f"({type(error).__name__}). Download it where there is a network (hf download {name} --local-dir DIR) and "
@@ -158,9 +154,10 @@ def _unpack(gguf: Path, directory: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     logger.info("unpacking %s into %s, once", gguf.name, directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temp = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    temp: Path | None = None
     try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        temp = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         if hasattr(model.config, "quantization_config"):
@@ -175,7 +172,8 @@ def _unpack(gguf: Path, directory: Path) -> None:
     except OSError as error:
         raise StorageError(f"cannot unpack {gguf.name} into {directory}: {error}; set NEMO_MIXSD_CACHE") from error
     finally:
-        shutil.rmtree(temp, ignore_errors=True)
+        if temp is not None:
+            shutil.rmtree(temp, ignore_errors=True)
 
 
 def load_tokenizer(path: str, chat_template: str | None = None) -> PreTrainedTokenizerBase:
