@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nemo_mixsd import models
+from nemo_mixsd.analysis.nll import TokenNLL
 from nemo_mixsd.callbacks import CallbackRunner
 from nemo_mixsd.config import RunConfig
 from nemo_mixsd.errors import BackendError
-from nemo_mixsd.io import write_json
+from nemo_mixsd.io import read_jsonl, write_json
 from nemo_mixsd.nemo.compat import require_nemo_rl
+from nemo_mixsd.rundir import RunDirectory
 from nemo_mixsd.training.data import data_order, load_targets
 from nemo_mixsd.training.steps import COMPLETE, TrainResult, finished, step_directories, total_steps
+from nemo_mixsd.types import Target
 
 if TYPE_CHECKING:
     from nemo_rl.algorithms.sft import MasterConfig
@@ -85,8 +88,22 @@ def train_nemo(
     start = time.monotonic()
     make = _in_process if is_in_process(config) else _on_cluster
     with make(settings, tokenizer, train_data, val_data) as inputs:
+        if inputs.save_state.total_steps == 0:
+            _preflight(config, inputs.policy, targets, name, int(tokenizer.pad_token_id))
         _run_loop(settings, tokenizer, inputs, name, callbacks)
     return _complete(directory, steps, time.monotonic() - start, name, callbacks)
+
+
+def _preflight(config: RunConfig, policy: Any, targets: list[Target], name: str, pad_id: int) -> None:
+    """Compare the untrained policy with the model that generated the targets, where the run has scored them."""
+    from nemo_mixsd.nemo.preflight import allowed_gap, judge_gap, preflight
+
+    limit = allowed_gap(config.policy.model_dump())
+    scored = RunDirectory(config).target_nll(name)
+    if limit is None or not scored.is_file():
+        logger.info("preflight: not made (%s)", "the recipe allows any gap" if limit is None else f"no {scored}")
+        return
+    judge_gap(preflight(policy, targets, list(read_jsonl(scored, TokenNLL)), pad_id), limit)
 
 
 def _run_loop(

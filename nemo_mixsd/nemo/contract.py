@@ -178,6 +178,19 @@ CONTRACT: tuple[Symbol, ...] = (
         "base class of the in-process policy",
     ),
     Symbol(
+        "nemo_rl.models.policy.lm_policy:Policy.get_logprobs",
+        "call",
+        ("self", "data"),
+        "NLL of targets under the policy, before training",
+    ),
+    Symbol(
+        "nemo_rl.distributed.named_sharding:NamedSharding.get_axis_size",
+        "call",
+        ("self", "name"),
+        "how many data-parallel ranks a policy has",
+    ),
+    Symbol("nemo_rl.distributed.named_sharding:NamedSharding", "call", ("layout", "names"), "the in-process policy's"),
+    Symbol(
         "nemo_rl.models.generation.interfaces:GenerationInterface",
         "subclass",
         GENERATION_METHODS,
