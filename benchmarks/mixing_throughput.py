@@ -71,6 +71,7 @@ class Row:
     rate: float
     way: str
     seconds: float
+    cpu: float
     tokens: int
     steps: int
     requests: int
@@ -145,12 +146,13 @@ class Bench:
         self.core.params = self.endless if endless else self.stopping
         self.core.forget()
         engine = VLLMEngine(self.core, frozenset() if endless else self.stop)
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         tokens = run(engine)
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
         engine.release()
         count = engine.counters
-        return Row(rate, way, seconds, count.tokens, count.steps, count.requests, count.prefill), tokens
+        row = Row(rate, way, seconds, cpu, count.tokens, count.steps, count.requests, count.prefill)
+        return row, tokens
 
     def rate(self, requests: list[MixRequest], settings: MixerSettings) -> list[Row]:
         """All ways at one mixing rate."""
@@ -175,18 +177,23 @@ class Bench:
 
 
 def report(rows: list[Row]) -> str:
-    """A table; ratios are to the plain row of the same rate."""
-    head = f"{'rate':>4} {'way':<9}{'s':>7}{'tokens':>8}{'tokens/s':>9}{'steps':>7}{'requests':>9}{'prefill':>9}"
-    lines = [head + f"{'wall/plain':>11}{'steps/plain':>12}{'speed/loop':>11}{'different':>10}"]
+    """A table; cpu is the processor time of this process, which other work on the machine does not lengthen."""
+    columns = ["rate", "way", "s", "cpu s", "tokens", "tokens/s", "steps", "requests", "prefill"]
+    columns += ["wall/plain", "cpu/plain", "steps/plain", "speed/loop", "different"]
+    cells = [columns]
     for row in rows:
         base = next(r for r in rows if r.rate == row.rate and r.way == "plain")
         loop = next(r for r in rows if r.rate == row.rate and r.way == "loop")
-        lines.append(
-            f"{row.rate:>4} {row.way:<9}{row.seconds:>7.2f}{row.tokens:>8}{row.speed:>9.0f}{row.steps:>7}"
-            f"{row.requests:>9}{row.prefill:>9}{row.seconds / base.seconds:>11.2f}{row.steps / base.steps:>12.2f}"
-            f"{row.speed / loop.speed:>11.2f}{row.different:>10}"
+        counts = [row.steps, row.requests, row.prefill]
+        ratios = [row.seconds / base.seconds, row.cpu / base.cpu, row.steps / base.steps, row.speed / loop.speed]
+        cells.append(
+            [str(row.rate), row.way, f"{row.seconds:.1f}", f"{row.cpu:.1f}", str(row.tokens), f"{row.speed:.0f}"]
+            + [str(count) for count in counts]
+            + [f"{ratio:.2f}" for ratio in ratios]
+            + [str(row.different)]
         )
-    return "\n".join(lines)
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
 
 
 def random_model(shape: str, directory: Path) -> str:

@@ -39,7 +39,6 @@ class AsyncCore:
             from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
             raise EngineError(missing(error)) from error
-        self._params = RequestParams(stop_ids, sampling)
         self._outputs: queue.SimpleQueue[CoreOutput | Exception] = queue.SimpleQueue()
         self._inputs: dict[str, asyncio.Queue[tuple[list[int], SegmentRequest] | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,7 +58,10 @@ class AsyncCore:
             raise EngineError(not_started(path, error)) from error
         self.slots = options.slots
         self.context, self.capacity = context_and_capacity(self._llm.vllm_config)
-        self.resumable = options.sessions and can_resume(self._llm.input_processor)
+        self.params = RequestParams(frozenset(), Sampling())  # a stop id would cut the probe short
+        self.resumable = False
+        self.resumable = options.sessions and can_resume(self, self._llm.input_processor)
+        self.params = RequestParams(stop_ids, sampling)
 
     def add(self, name: str, ids: list[int], segment: SegmentRequest) -> None:
         """See ``Core``."""
@@ -133,7 +135,7 @@ class AsyncCore:
             assert entry is not None
             prompt = tokens_input(entry[0])
         try:
-            async for output in self._llm.generate(prompt, self._params.build(first, delta=True), name):
+            async for output in self._llm.generate(prompt, self.params.build(first, delta=True), name):
                 completion = output.outputs[0] if output.outputs else None
                 if completion is not None and (completion.token_ids or completion.finish_reason):
                     cached = int(getattr(output, "num_cached_tokens", 0) or 0)
@@ -151,4 +153,4 @@ class AsyncCore:
 
         while (entry := await inputs.get()) is not None:
             ids, segment = entry
-            yield StreamingInput(prompt=tokens_input(ids), sampling_params=self._params.build(segment, delta=True))
+            yield StreamingInput(prompt=tokens_input(ids), sampling_params=self.params.build(segment, delta=True))

@@ -129,11 +129,13 @@ class LocalCore:
             raise EngineError(not_started(path, error)) from error
         self._engine = engine
         self._core = engine.engine_core
-        self.params = RequestParams(stop_ids, sampling)
         self._tasks = engine.get_supported_tasks()
         self.slots = options.slots
         self.context, self.capacity = context_and_capacity(engine.vllm_config)
-        self.resumable = options.sessions and can_resume(engine.input_processor)
+        self.params = RequestParams(frozenset(), Sampling())  # a stop id would cut the probe short
+        self.resumable = False
+        self.resumable = options.sessions and can_resume(self, engine.input_processor)
+        self.params = RequestParams(stop_ids, sampling)
 
     def add(self, name: str, ids: list[int], segment: SegmentRequest) -> None:
         """See ``Core``. Hands over to the engine core itself: nothing is detokenized or streamed on the way."""
@@ -177,14 +179,37 @@ def finish(output: Any) -> Finish | None:
     return reason if reason in ("stop", "length") else "error"  # type: ignore[return-value]
 
 
-def can_resume(processor: Any) -> bool:
-    """Whether this vLLM knows resumable requests."""
+def can_resume(core: Core, processor: Any) -> bool:
+    """Whether this vLLM goes on with a request as mixing needs it, found out by trying.
+
+    Versions differ: some have no resumable requests, some forget the second segment's length.
+    """
     import inspect
 
-    known = "resumable" in inspect.signature(processor.process_inputs).parameters
-    if not known:
-        logger.warning("this vLLM has no resumable requests: segments rely on its prefix cache alone, and are slower")
-    return known
+    if "resumable" not in inspect.signature(processor.process_inputs).parameters:
+        decoded = 0
+    else:
+        core.resumable = True
+        name = "mixsd-probe"
+        prompt: tuple[int, ...] = (5, 6, 7)
+        first = _decode(core, name, list(prompt), SegmentRequest(name, name, prompt, 1, name))
+        prompt = (*prompt, *first, 8)
+        decoded = len(_decode(core, name, list(prompt[3:]), SegmentRequest(name, name, prompt, 2, name)))
+        core.end([name])
+    if decoded != 2:
+        logger.warning("this vLLM cannot go on with a request: segments rely on its prefix cache alone, and are slower")
+    return decoded == 2
+
+
+def _decode(core: Core, name: str, ids: list[int], segment: SegmentRequest) -> list[int]:
+    tokens: list[int] = []
+    core.add(name, ids, segment)
+    for _ in range(100):
+        for output in core.step():
+            tokens.extend(output.token_ids)
+            if output.finish is not None:
+                return tokens
+    return tokens
 
 
 def missing(error: Exception) -> str:
