@@ -73,7 +73,6 @@ def train_local(
     tokenizer = models.load_tokenizer(policy.tokenizer.name or model_path, policy.tokenizer.chat_template)
     torch.manual_seed(config.sft.seed)
     model = models.load_model(model_path, "float32").train()
-    model.config.use_cache = False
     trainer = _make_trainer(config, model, tokenizer, TargetStream(targets, order), work, steps)
     start = time.monotonic()
     with track(f"train {name}", steps, "steps", resume[0] if resume else 0) as task:
@@ -163,6 +162,7 @@ class _TargetTrainer(Trainer):  # type: ignore[misc]
         outputs = model(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
+            use_cache=False,
             logits_to_keep=torch.arange(first, labels.shape[1], device=labels.device),
         )
         count = (labels != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch
@@ -185,6 +185,10 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
         self._directory = directory
         self._callbacks = callbacks
         self._task = task
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Trainer turns the model's cache off; checkpoints are to generate with it."""
+        model.config.use_cache = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Save at the last step too, whatever the period."""
