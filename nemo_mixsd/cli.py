@@ -34,18 +34,29 @@ def run_recipe(config: str, overrides: list[str], dry_run: bool = False, verbose
     """
     setup_logging(verbose)
     from nemo_mixsd.config import load_config
+    from nemo_mixsd.errors import ModelNotFoundError
     from nemo_mixsd.plan import make_plan
+    from nemo_mixsd.small import small_command
 
     settings = load_config(config, overrides)
+    try:
+        plan = make_plan(settings)
+    except ModelNotFoundError as error:
+        if settings.policy.model_name.startswith("bundled:"):
+            raise
+        raise ModelNotFoundError(
+            f"{error}\nThe same recipe runs small, here and now, with the bundled model:\n\n"
+            f"    {small_command(config, settings.corpus.name)}\n"
+        ) from error
     if dry_run:
-        show_plan(make_plan(settings).lines())
+        show_plan(plan.lines())
         return
     from nemo_mixsd.quiet import quiet_libraries
 
     quiet_libraries(verbose)
     from nemo_mixsd.pipeline import run
 
-    report = run(settings)
+    report = run(plan)
     show_report(report, Path(settings.run_dir))
 
 

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 from nemo_mixsd import models
 from nemo_mixsd.analysis.nll import score_targets
 from nemo_mixsd.callbacks import CallbackRunner
-from nemo_mixsd.config import RunConfig
 from nemo_mixsd.errors import RunDirectoryError
 from nemo_mixsd.evals.forgetting import ReferenceSet, reference_nll, sample_reference
 from nemo_mixsd.evals.recall import evaluate_split
 from nemo_mixsd.io import dump_line, read_jsonl, write_jsonl
 from nemo_mixsd.mixing.engines.base import Engine, Sampling
 from nemo_mixsd.mixing.mixer import Mixer, MixerSettings
-from nemo_mixsd.plan import MethodSpec, Plan, make_plan
+from nemo_mixsd.plan import MethodSpec, Plan
 from nemo_mixsd.prompts import PromptRenderer
 from nemo_mixsd.report import BASE, Report, build_report, write_report
 from nemo_mixsd.rundir import RunDirectory
@@ -38,15 +37,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run(config: RunConfig) -> Report:
-    """Run a recipe to its report, or go on where an earlier start stopped.
+def run(plan: Plan) -> Report:
+    """Run a checked recipe (``plan.make_plan``) to its report, or go on where an earlier start stopped.
 
     Raises:
         MixSDError: Bad input, before any model is loaded; or a stage that failed, with what is finished kept.
     """
-    plan = make_plan(config)
-    callbacks = CallbackRunner.from_config(config.callbacks)
-    with RunDirectory(config) as directory:
+    callbacks = CallbackRunner.from_config(plan.config.callbacks)
+    with RunDirectory(plan.config) as directory:
         return Pipeline(plan, directory, callbacks).run()
 
 

@@ -112,6 +112,7 @@ def make_plan(config: RunConfig) -> Plan:
             f"policy.train_global_batch_size={policy.train_global_batch_size} is not a multiple of "
             f"policy.train_micro_batch_size={policy.train_micro_batch_size}"
         )
+    model = models.check_model(config.policy.model_name)
     backend = choose_backend(config)
     engine = choose_engine(config.mixing)
     corpus = make_corpus(config.corpus)
@@ -126,7 +127,7 @@ def make_plan(config: RunConfig) -> Plan:
     reference = config.evals.forgetting
     return Plan(
         config=config,
-        model=models.check_model(config.policy.model_name),
+        model=model,
         examples=examples,
         verifier=verifier,
         templates=templates,

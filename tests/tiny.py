@@ -55,3 +55,11 @@ def make_model(seed: int = 0, scale: float = 0.2, **changes) -> LlamaForCausalLM
     model = LlamaForCausalLM(config).eval()
     model.generation_config.eos_token_id = EOS
     return model
+
+
+def run_config(config):
+    """Plan and run a configuration, as the command line does."""
+    from nemo_mixsd.pipeline import run
+    from nemo_mixsd.plan import make_plan
+
+    return run(make_plan(config))

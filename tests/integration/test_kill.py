@@ -15,8 +15,8 @@ import torch
 from nemo_mixsd.config import load_config
 from nemo_mixsd.io import read_jsonl
 from nemo_mixsd.mixing import journal as journal_module
-from nemo_mixsd.pipeline import run
 from nemo_mixsd.types import Discard, Target
+from tests.tiny import run_config
 
 FORK = multiprocessing.get_context("fork")
 
@@ -31,7 +31,7 @@ def child(recipe, overrides, slow=0.0):
             time.sleep(slow)
 
         journal_module.Journal.append = slowly
-    run(load_config(recipe, overrides))
+    run_config(load_config(recipe, overrides))
 
 
 def start(recipe, overrides, slow=0.0):
@@ -69,7 +69,7 @@ def test_generation_killed_again_and_again(recipe, tmp_path):
     """At least 20 kills while targets are generated: the file is byte for byte that of a quiet run."""
     base = ["method=mixsd", "sft.max_num_steps=1", "mixing.max_in_flight=5", "mixing.rate=0.5"]
     quiet = [*base, f"run_dir={tmp_path}/quiet"]
-    run(load_config(recipe, quiet))
+    run_config(load_config(recipe, quiet))
     expected = (tmp_path / "quiet" / "targets" / "mixsd@0.5.jsonl").read_bytes()
     rng = random.Random(4)
     kills, round_ = 0, 0
@@ -88,7 +88,7 @@ def test_generation_killed_again_and_again(recipe, tmp_path):
 @pytest.mark.slow
 def test_whole_run_killed_in_training_and_evaluation(recipe, tmp_path):
     base = ["checkpointing.save_period=2", "sft.max_num_epochs=6"]
-    run(load_config(recipe, [*base, f"run_dir={tmp_path}/quiet"]))
+    run_config(load_config(recipe, [*base, f"run_dir={tmp_path}/quiet"]))
     expected = without_times(tmp_path / "quiet")
     kills = run_and_kill(recipe, [*base, f"run_dir={tmp_path}/killed"], random.Random(1), longest=3.5)
     assert kills >= 3
@@ -101,7 +101,7 @@ def full_disk(recipe, overrides, limit):
     from nemo_mixsd.errors import StorageError
 
     try:
-        run(load_config(recipe, overrides))
+        run_config(load_config(recipe, overrides))
     except StorageError as error:
         os._exit(3 if "same command" in str(error) else 4)
     os._exit(5)
@@ -121,7 +121,7 @@ def test_disk_fills_up(recipe, tmp_path, limit):
         assert [json.loads(line) for line in path.read_text().splitlines()]
         assert path.read_text().endswith("\n")
     assert not list((where / "checkpoints").glob("*/step_*"))
-    report = run(load_config(recipe, overrides))
+    report = run_config(load_config(recipe, overrides))
     assert report.methods["mixsd@0.3"].train_accuracy is not None
 
 
@@ -134,7 +134,7 @@ def test_two_processes_do_not_share_a_run(recipe, tmp_path):
         time.sleep(0.05)
     time.sleep(0.3)
     with pytest.raises(RunDirectoryError, match="in use by another process"):
-        run(load_config(recipe, ["method=mixsd"]))
+        run_config(load_config(recipe, ["method=mixsd"]))
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert run(load_config(recipe, ["method=mixsd"])).methods
+    assert run_config(load_config(recipe, ["method=mixsd"])).methods

@@ -9,10 +9,9 @@ import torch
 from nemo_mixsd.config import load_config
 from nemo_mixsd.io import read_jsonl
 from nemo_mixsd.models import load_model
-from nemo_mixsd.pipeline import run
 from nemo_mixsd.training import local
 from nemo_mixsd.types import Target
-from tests.tiny import EOS
+from tests.tiny import EOS, run_config
 
 
 def files(directory: Path):
@@ -25,7 +24,7 @@ def files(directory: Path):
 
 
 def test_run_writes_everything_once(recipe, tmp_path):
-    report = run(load_config(recipe))
+    report = run_config(load_config(recipe))
     directory = tmp_path / "run"
     written = json.loads((directory / "report.json").read_text())
     assert list(written["methods"]) == ["base", "sft", "mixsd@0.3"]
@@ -46,15 +45,15 @@ def test_run_writes_everything_once(recipe, tmp_path):
     assert not list((directory / "checkpoints" / "sft").rglob("optimizer.pt"))
 
     before = files(directory)
-    again = run(load_config(recipe))
+    again = run_config(load_config(recipe))
     assert files(directory) == before, "a complete stage was done again"
     assert again.methods["sft"].train_accuracy == report.methods["sft"].train_accuracy
 
 
 def test_more_rates_are_added_to_a_run(recipe, tmp_path):
-    run(load_config(recipe, ["method=mixsd"]))
+    run_config(load_config(recipe, ["method=mixsd"]))
     before = files(tmp_path / "run")
-    report = run(load_config(recipe, ["method=[sft,mixsd]", "mixing.rate=[0,0.3]"]))
+    report = run_config(load_config(recipe, ["method=[sft,mixsd]", "mixing.rate=[0,0.3]"]))
     assert list(report.methods) == ["base", "sft", "mixsd@0", "mixsd@0.3"]
     after = files(tmp_path / "run")
     assert all(after[name] == stamp for name, stamp in before.items() if "discarded" not in name)
@@ -74,7 +73,7 @@ def test_token_ids_of_the_targets_are_those_in_the_batches(recipe, tmp_path, mon
         return batch
 
     monkeypatch.setattr(local, "collate", record)
-    run(load_config(recipe, ["method=mixsd"]))
+    run_config(load_config(recipe, ["method=mixsd"]))
     targets = list(read_jsonl(tmp_path / "run" / "targets" / "mixsd@0.3.jsonl", Target))
     wanted = {(t.prompt_ids, t.token_ids) for t in targets}
     trained = set()
@@ -92,7 +91,7 @@ def test_token_ids_of_the_targets_are_those_in_the_batches(recipe, tmp_path, mon
 @pytest.mark.parametrize("batch", [1, 7, 32])
 def test_same_bytes_at_any_batch_size(recipe, tmp_path, batch, tiny_world):
     overrides = [f"run_dir={tmp_path}/b", "method=mixsd", f"mixing.max_in_flight={batch}", "sft.max_num_steps=1"]
-    run(load_config(recipe, overrides))
+    run_config(load_config(recipe, overrides))
     content = (tmp_path / "b" / "targets" / "mixsd@0.3.jsonl").read_bytes()
     kept = tiny_world / "same_bytes.jsonl"
     if not kept.exists():
@@ -101,7 +100,7 @@ def test_same_bytes_at_any_batch_size(recipe, tmp_path, batch, tiny_world):
 
 
 def test_every_checkpoint_can_be_evaluated(recipe):
-    report = run(load_config(recipe, ["method=sft", "evals.checkpoints=all"]))
+    report = run_config(load_config(recipe, ["method=sft", "evals.checkpoints=all"]))
     curve = report.methods["sft"].checkpoints
     assert len(curve) > 2 and [c.step for c in curve] == sorted(c.step for c in curve)
     assert curve[-1].forgetting_nats == report.methods["sft"].forgetting_nats
@@ -129,7 +128,7 @@ class Ear:
 
 def test_callbacks_hear_the_run(recipe):
     Ear.heard = []
-    run(load_config(recipe, ["method=sft", f"callbacks=[{{name: {Ear.__module__}.Ear}}]"]))
+    run_config(load_config(recipe, ["method=sft", f"callbacks=[{{name: {Ear.__module__}.Ear}}]"]))
     kinds = [event[0] for event in Ear.heard]
     assert kinds.count("end") == 1 and kinds.count("validation") == 1 and kinds.count("saved") >= 2
     assert all(event[3] for event in Ear.heard)
