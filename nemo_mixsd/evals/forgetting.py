@@ -64,16 +64,16 @@ def load_prompts(path: str | None, limit: int | None = None) -> tuple[tuple[str,
         ConfigError: The file is missing, or a line has no prompt.
     """
     if path is None:
-        lines = resources.files("nemo_mixsd.data").joinpath("general_prompts.jsonl").read_text("utf-8").splitlines()
+        content = resources.files("nemo_mixsd.data").joinpath("general_prompts.jsonl").read_text("utf-8")
         source = "general_prompts.jsonl"
     else:
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise ConfigError(f"evals.forgetting.prompts: cannot read {path}: {error.strerror}") from error
+            content = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"evals.forgetting.prompts: cannot read {path}: {error}") from error
         source = path
     prompts: list[tuple[str, str]] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(content.split("\n"), start=1):  # splitlines() would cut at U+2028 in a prompt too
         if not line.strip():
             continue
         try:
