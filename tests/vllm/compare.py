@@ -22,7 +22,7 @@ class AcceptAll:
         return answer
 
 
-def setup(rate, max_new_tokens=24, in_flight=32, max_retries=0, **changes):
+def setup(rate, max_new_tokens=16, in_flight=32, max_retries=0, **changes):
     return MixerSettings(
         name=f"mixsd@{rate}", rate=rate, seed=7, max_retries=max_retries, max_new_tokens=max_new_tokens,
         max_total_tokens=1024, accept_truncated=True, max_in_flight=in_flight, **changes,

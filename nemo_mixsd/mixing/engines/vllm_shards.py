@@ -53,12 +53,9 @@ class _VLLMFactory:
 
     def __call__(self, shard: int) -> Stepper:
         path, stop_ids, sampling, options = self._arguments
-        devices = (
-            os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if "CUDA_VISIBLE_DEVICES" in os.environ else None
+        os.environ["CUDA_VISIBLE_DEVICES"] = own_devices(
+            shard, options.tensor_parallel, os.environ.get("CUDA_VISIBLE_DEVICES")
         )
-        mine = range(shard * options.tensor_parallel, (shard + 1) * options.tensor_parallel)
-        if devices is None or len(devices) > mine[-1]:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices[i] if devices else str(i) for i in mine)
         from nemo_mixsd.mixing.engines.vllm import VLLMEngine
         from nemo_mixsd.mixing.engines.vllm_core import LocalCore
 
@@ -66,6 +63,24 @@ class _VLLMFactory:
         # Twice the fair share: the examples of a shard are those that it happens to hold.
         alone = replace(options, data_parallel=1, max_in_flight=min(options.max_in_flight, 2 * share))
         return VLLMEngine(LocalCore(path, stop_ids, sampling, alone), stop_ids)
+
+
+def own_devices(shard: int, each: int, visible: str | None) -> str:
+    """The GPUs of a shard as ``CUDA_VISIBLE_DEVICES``: ``each`` of those that are visible, in order.
+
+    Raises:
+        EngineError: There are not enough.
+    """
+    mine = range(shard * each, (shard + 1) * each)
+    if not visible:  # all GPUs of the machine, or none and a CPU build
+        return "" if visible == "" else ",".join(map(str, mine))
+    devices = visible.split(",")
+    if len(devices) < mine.stop:
+        raise EngineError(
+            f"mixing.vllm.data_parallel x tensor_parallel needs GPU number {mine.stop}, but CUDA_VISIBLE_DEVICES has "
+            f"{len(devices)} ({visible})"
+        )
+    return ",".join(devices[i] for i in mine)
 
 
 def vllm_factory(path: str, stop_ids: frozenset[int], sampling: Sampling, options: VLLMOptions) -> Factory:

@@ -4,7 +4,7 @@ import pytest
 
 from nemo_mixsd.errors import EngineError
 from nemo_mixsd.mixing.engines.base import SegmentRequest
-from nemo_mixsd.mixing.engines.vllm_shards import ShardedEngine
+from nemo_mixsd.mixing.engines.vllm_shards import ShardedEngine, own_devices
 from nemo_mixsd.mixing.mixer import Mixer, MixerSettings
 from tests.unit.mixing.fake_vllm import StartFake
 from tests.unit.mixing.test_vllm_engine import EvenSum, check, decode, requests
@@ -59,3 +59,22 @@ def test_what_a_shard_refuses_names_the_example(start):
 def test_a_process_that_cannot_start_is_an_error():
     with pytest.raises(EngineError, match="no such device"):
         ShardedEngine(StartFake(refuse_start=1), 2)
+
+
+@pytest.mark.parametrize(
+    ("shard", "each", "visible", "own"),
+    [
+        (0, 1, None, "0"),
+        (3, 2, None, "6,7"),
+        (1, 2, "4,5,6,7", "6,7"),
+        (1, 1, "GPU-a,GPU-b", "GPU-b"),
+        (1, 1, "", ""),
+    ],
+)
+def test_each_shard_has_gpus_of_its_own(shard, each, visible, own):
+    assert own_devices(shard, each, visible) == own
+
+
+def test_too_few_gpus_are_an_error():
+    with pytest.raises(EngineError, match=r"needs GPU number 4, but CUDA_VISIBLE_DEVICES has 3 \(0,1,2\)"):
+        own_devices(1, 2, "0,1,2")
