@@ -49,6 +49,27 @@ class PromptsConfig(Section):
     """System message of both prompts; the chat template's own default if null."""
 
 
+class VllmConfig(Section):
+    """How the ``vllm`` engine is run; none of it changes a target, but in bfloat16 within near ties."""
+
+    mode: Literal["local", "async"] = "local"
+    """``local`` steps an ``LLMEngine`` in this process, ``async`` runs ``AsyncLLM``."""
+    tensor_parallel: int = Field(1, ge=1)
+    """GPUs that share each layer."""
+    data_parallel: int = Field(1, ge=1)
+    """Engines, each in a process of its own with its own GPUs; examples are spread over them."""
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    """Part of each GPU's memory that vLLM takes."""
+    kv_cache_gib: int | None = Field(None, ge=1)
+    """Key-value cache on a CPU, in GiB."""
+    block_size: int | None = Field(None, ge=1)
+    """Tokens a block of the prefix cache; null is 32 on a CPU, else vLLM's default."""
+    enforce_eager: bool = False
+    """No compilation and no CUDA graphs: a faster start, slower steps."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of vLLM's ``EngineArgs``."""
+
+
 class MixingConfig(Section):
     """How targets are generated."""
 
@@ -76,6 +97,8 @@ class MixingConfig(Section):
     """Accept a target that holds the answer but was cut at a length limit, so that no end-of-sequence is trained."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Dtype of the generating model; ``auto`` is float32 on a CPU and ``policy.precision`` on a GPU."""
+    vllm: VllmConfig = Field(default_factory=VllmConfig)
+    """Options of the ``vllm`` engine."""
 
     @field_validator("rate", mode="before")
     @classmethod

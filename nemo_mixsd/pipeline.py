@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from nemo_mixsd import models
 from nemo_mixsd.analysis.nll import score_targets
 from nemo_mixsd.callbacks import CallbackRunner
 from nemo_mixsd.errors import RunDirectoryError
-from nemo_mixsd.evals.forgetting import ReferenceSet, reference_nll, sample_reference
+from nemo_mixsd.evals.forgetting import ReferenceSample, ReferenceSet, reference_nll, sample_reference
 from nemo_mixsd.evals.recall import evaluate_split
 from nemo_mixsd.io import dump_line, read_jsonl, write_jsonl
 from nemo_mixsd.mixing.engines.base import Engine, Sampling
@@ -56,7 +56,7 @@ class Pipeline:
         self.config = plan.config
         self.directory = directory
         self.callbacks = callbacks
-        self._base: PreTrainedModel | None = None
+        self._loaded: tuple[str, PreTrainedModel] | None = None
         self.model_path = models.resolve_model(plan.model.name).path
 
     @cached_property
@@ -97,7 +97,7 @@ class Pipeline:
         self.evaluate_base()
         for spec in self.plan.methods:
             self.make_targets(spec)
-        self._base = None
+        self.unload()
         for spec in self.plan.methods:
             self.train_and_evaluate(spec)
         report = write_report(self.directory.path)
@@ -131,7 +131,7 @@ class Pipeline:
                     self.config.evals.batch_size,
                 )
                 sampling = Sampling(settings.temperature, None, settings.seed)
-                with self.engine(self.base_model(), sampling, self.config.evals.batch_size) as engine:
+                with self.engine(self.model_path, sampling, self.config.evals.batch_size) as engine:
                     sample_reference(engine, self.renderer, reference, evals / "reference.jsonl")
             self.evaluate(BASE, 0, self.model_path)
 
@@ -149,12 +149,12 @@ class Pipeline:
         scored = self.directory.target_nll(spec.name)
         if self.config.analysis.target_nll and not scored.exists():
             with self.directory.clock(spec.name, "analysis"):
-                score_targets(self.base_model(), targets, scored, self.config.analysis.batch_size)
+                score_targets(self.model(self.model_path), targets, scored, self.config.analysis.batch_size)
 
     def _mix(self, spec: MethodSpec, rate: float, path: Path) -> None:
         mixing = self.config.mixing
         sampling = Sampling(mixing.temperature, mixing.top_k, mixing.seed)
-        with self.engine(self.base_model(), sampling, 2 * mixing.max_in_flight) as engine:
+        with self.engine(self.model_path, sampling, mixing.max_in_flight) as engine:
             settings = MixerSettings(
                 name=spec.name,
                 rate=rate,
@@ -171,11 +171,9 @@ class Pipeline:
 
     def train_and_evaluate(self, spec: MethodSpec) -> None:
         """Train one method and evaluate its last checkpoint, or all."""
-        from nemo_mixsd.training.local import train_local
-
         checkpoints = self.directory.checkpoints(spec.name)
         with self.directory.clock(spec.name, "train"):
-            result: TrainResult = train_local(
+            result = self._trainer()(
                 self.config,
                 spec.name,
                 self.model_path,
@@ -189,6 +187,16 @@ class Pipeline:
                 self.evaluate(spec.name, step, str(path))
             self._tell_validation(spec.name, step)
 
+    def _trainer(self) -> Callable[..., TrainResult]:
+        """The training function of the chosen backend; both take the same arguments."""
+        if self.plan.backend.name == "nemo_rl":
+            from nemo_mixsd.nemo.backend import train_nemo
+
+            return train_nemo
+        from nemo_mixsd.training.local import train_local
+
+        return train_local
+
     def evaluate(self, name: str, step: int, model_path: str) -> None:
         """Everything that is measured on one checkpoint; loads it only if something is missing."""
         evals = self.directory.evals(name, step)
@@ -198,23 +206,21 @@ class Pipeline:
         losses = evals / "reference_nll.jsonl"
         if all(p.exists() for p in paths) and (losses.exists() or not self.plan.general_prompts):
             return
-        model = self.base_model() if name == BASE else self.load(model_path)
-        with self.engine(model, Sampling(), self.config.evals.batch_size) as engine:
-            for split, count in splits.items():
-                evaluate_split(
-                    engine,
-                    self.renderer,
-                    self.plan.verifier,
-                    self.plan.examples[split][:count],
-                    evals / f"{split}.jsonl",
-                    self.config.evals.max_new_tokens,
-                    self.config.evals.batch_size,
-                )
-        if self.plan.general_prompts:
-            from nemo_mixsd.evals.forgetting import ReferenceSample
-
+        if not all(p.exists() for p in paths):
+            with self.engine(model_path, Sampling(), self.config.evals.batch_size) as engine:
+                for split, count in splits.items():
+                    evaluate_split(
+                        engine,
+                        self.renderer,
+                        self.plan.verifier,
+                        self.plan.examples[split][:count],
+                        evals / f"{split}.jsonl",
+                        self.config.evals.max_new_tokens,
+                        self.config.evals.batch_size,
+                    )
+        if self.plan.general_prompts and not losses.exists():
             samples = list(read_jsonl(reference, ReferenceSample))
-            reference_nll(model, samples, losses, self.config.analysis.batch_size)
+            reference_nll(self.model(model_path), samples, losses, self.config.analysis.batch_size)
 
     def _tell_validation(self, name: str, step: int) -> None:
         row = build_report(self.directory.path).methods.get(name)
@@ -224,26 +230,55 @@ class Pipeline:
                 metrics["forgetting_nats"] = row.forgetting_nats
             self.callbacks.emit("on_validation", name, step, metrics)
 
-    def base_model(self) -> PreTrainedModel:
-        """The base model, loaded when it is first needed and kept until targets are made."""
-        if self._base is None:
-            self._base = self.load(self.model_path)
-        return self._base
+    def model(self, path: str) -> PreTrainedModel:
+        """A model in this process, for scoring and for the ``hf`` engine; the last one asked for is kept."""
+        if self._loaded is None or self._loaded[0] != path:
+            self.unload()
+            self._loaded = (path, models.load_model(path, self.precision))
+        return self._loaded[1]
 
-    def load(self, path: str) -> PreTrainedModel:
-        """Load a model for generation and scoring."""
+    def unload(self) -> None:
+        """Drop the model that is kept, and give its memory back."""
+        import torch
+
+        self._loaded = None
         gc.collect()
-        precision = self.config.mixing.precision
-        if precision == "auto":
-            precision = "float32" if models.default_device() == "cpu" else self.config.policy.precision
-        return models.load_model(path, precision)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    @cached_property
+    def precision(self) -> models.Precision:
+        """Dtype of generating and scoring models."""
+        chosen = self.config.mixing.precision
+        if chosen != "auto":
+            return chosen
+        return "float32" if models.default_device() == "cpu" else self.config.policy.precision
 
     @contextmanager
-    def engine(self, model: PreTrainedModel, sampling: Sampling, slots: int) -> Iterator[Engine]:
-        """An engine over a loaded model, closed after use."""
-        from nemo_mixsd.mixing.engines.hf import HFEngine
+    def engine(self, path: str, sampling: Sampling, in_flight: int) -> Iterator[Engine]:
+        """An engine over a model, closed after use.
 
-        engine = HFEngine(model, self.stop_ids, sampling, slots)
+        Args:
+            path: The model.
+            sampling: How tokens are chosen.
+            in_flight: Examples at the same time, each with up to two streams.
+        """
+        if self.plan.engine.name == "vllm":
+            from nemo_mixsd.mixing.engines.vllm import make_vllm_engine
+            from nemo_mixsd.mixing.engines.vllm_options import VLLMOptions
+
+            self.unload()
+            options = VLLMOptions(
+                dtype=self.precision,
+                max_model_len=self.max_total_tokens,
+                max_in_flight=in_flight,
+                **self.config.mixing.vllm.model_dump(),
+            )
+            engine: Engine = make_vllm_engine(path, self.stop_ids, sampling, options)
+        else:
+            from nemo_mixsd.mixing.engines.hf import HFEngine
+
+            engine = HFEngine(self.model(path), self.stop_ids, sampling, 2 * in_flight)
         try:
             yield engine
         finally:

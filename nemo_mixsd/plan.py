@@ -195,16 +195,22 @@ def choose_engine(mixing: MixingConfig) -> Choice:
     Raises:
         BackendError: The recipe asks for an engine that is not to be had here.
     """
-    gpu = models.default_device() == "cuda"
-    vllm = importlib.util.find_spec("vllm") is not None
+    installed = importlib.util.find_spec("vllm") is not None
     if mixing.engine == "hf":
         return Choice("hf", "as the recipe says")
-    if mixing.engine == "nemo_rl":
-        raise BackendError("mixing.engine=nemo_rl is not available in this version; use hf or auto")
     if mixing.engine == "vllm":
-        raise BackendError("mixing.engine=vllm is not available in this version; use hf or auto")
-    where = "one GPU" if gpu else "CPU, there is no GPU"
-    return Choice("hf", f"transformers in this process ({where}{', vLLM is installed' if vllm else ''})")
+        if not installed:
+            raise BackendError(
+                "mixing.engine=vllm: vLLM is not installed in this environment; install it (uv sync --extra vllm), or "
+                "use mixing.engine=hf"
+            )
+        return Choice("vllm", "as the recipe says")
+    if mixing.engine == "nemo_rl":
+        raise BackendError("mixing.engine=nemo_rl is not available in this version; use vllm, hf or auto")
+    gpu = models.default_device() == "cuda"
+    if gpu and installed:
+        return Choice("vllm", "vLLM and a GPU are there")
+    return Choice("hf", "transformers in this process: " + ("vLLM is not installed" if gpu else "there is no GPU"))
 
 
 def choose_backend(config: RunConfig) -> Choice:
@@ -213,8 +219,18 @@ def choose_backend(config: RunConfig) -> Choice:
     Raises:
         BackendError: The recipe asks for a backend that is not to be had here.
     """
-    if config.backend == "nemo_rl":
-        raise BackendError("backend=nemo_rl is not available in this version; use backend=local or auto")
     if config.backend == "local":
         return Choice("local", "as the recipe says")
-    return Choice("local", "Hugging Face Trainer in this process")
+    from nemo_mixsd.nemo.compat import find_host
+
+    try:
+        host = find_host()
+    except BackendError as error:
+        if config.backend == "nemo_rl":
+            raise BackendError(f"backend=nemo_rl: {error}") from error
+        return Choice("local", "Hugging Face Trainer in this process: NeMo-RL is not installed here")
+    if config.backend == "nemo_rl":
+        return Choice("nemo_rl", f"as the recipe says, {host}")
+    if models.default_device() != "cuda":
+        return Choice("local", f"Hugging Face Trainer in this process: {host} is there, but no GPU")
+    return Choice("nemo_rl", f"{host} and a GPU are there")

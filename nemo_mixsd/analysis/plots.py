@@ -53,32 +53,39 @@ def _colours(names: list[str]) -> dict[str, Any]:
 
 
 def _tradeoff(report: Report, run_dir: Path) -> Any:
-    """Train accuracy over forgetting, one point a method; top left is best."""
+    """Accuracy on what was taught over forgetting, one point a method; top left is best."""
+    split = headline_split(report)
     rows = {
         name: row
         for name, row in report.methods.items()
-        if row.train_accuracy is not None and row.forgetting_nats is not None
+        if row.splits.get(split) is not None and row.forgetting_nats is not None
     }
     if len(rows) < 2:
         return None
     figure, axes = _new_figure()
     colours = _colours(list(rows))
     for name, row in rows.items():
-        curve = [c for c in row.checkpoints if c.forgetting_nats is not None and c.accuracy.get("train") is not None]
+        curve = [c for c in row.checkpoints if c.forgetting_nats is not None and c.accuracy.get(split) is not None]
         axes.plot(
             [c.forgetting_nats for c in curve],
-            [100 * (c.accuracy["train"] or 0.0) for c in curve],
+            [100 * (c.accuracy[split] or 0.0) for c in curve],
             color=colours[name], alpha=0.4, linewidth=1,
         )  # fmt: skip
-        x, y = row.forgetting_nats, 100 * (row.train_accuracy or 0.0)
+        x, y = row.forgetting_nats, 100 * (row.splits[split] or 0.0)
         axes.scatter([x], [y], s=60, color=[colours[name]], zorder=3, label=name)
         axes.annotate(name, (x, y), xytext=(0, -14), textcoords="offset points", ha="center", fontsize=9)
     axes.set_xlabel("forgetting (nats a token, less is better)")
-    axes.set_ylabel("train accuracy (%)")
+    axes.set_ylabel(f"{split} accuracy (%)")
     axes.set_ylim(-8, 106)
     axes.margins(x=0.12)
     axes.set_title(f"What is learned against what is lost\n{report.corpus}, {report.model}", fontsize=10)
     return figure
+
+
+def headline_split(report: Report) -> str:
+    """The split that shows what was taught: ``train``, or the first evaluated one where that is left out."""
+    splits = [split for row in report.methods.values() for split in row.splits]
+    return "train" if "train" in splits or not splits else splits[0]
 
 
 def _target_nll_cdf(report: Report, run_dir: Path) -> Any:

@@ -158,6 +158,18 @@ CONTRACT: tuple[Symbol, ...] = (
     ),
     Symbol("nemo_rl.distributed.virtual_cluster:PY_EXECUTABLES.SYSTEM", "read", (), "the driver's own Python"),
     Symbol("nemo_rl.distributed.virtual_cluster:init_ray", "call", (), "the Ray cluster"),
+    Symbol(
+        "nemo_rl.distributed.virtual_cluster:RayVirtualCluster",
+        "call",
+        ("name", "bundle_ct_per_node_list", "use_gpus", "num_gpus_per_node", "max_colocated_worker_groups"),
+        "GPUs for the workers that mix",
+    ),
+    Symbol(
+        "nemo_rl.models.generation:configure_generation_config",
+        "call",
+        ("config", "tokenizer", "is_eval"),
+        "the host's own completion of policy.generation",
+    ),
     Symbol("nemo_rl.distributed.batched_data_dict:BatchedDataDict", "call", (), "what policies take and return"),
     Symbol(
         "nemo_rl.distributed.batched_data_dict:BatchedDataDict.get_batch",
@@ -195,6 +207,55 @@ CONTRACT: tuple[Symbol, ...] = (
         "subclass",
         GENERATION_METHODS,
         "base class of the in-process generation",
+    ),
+    Symbol(
+        "nemo_rl.models.generation.vllm.vllm_worker_async:VllmAsyncGenerationWorkerImpl",
+        "call",
+        ("config", "bundle_indices", "fraction_of_gpus", "seed"),
+        "base class of the worker that mixes; its attribute llm is the engine",
+    ),
+    Symbol(
+        "nemo_rl.models.generation.vllm.vllm_generation:VllmGeneration.init_cluster_placement_groups",
+        "call",
+        ("cluster", "config"),
+        "places the workers that mix",
+    ),
+    Symbol(
+        "nemo_rl.models.generation.vllm.vllm_generation:VllmGeneration._get_tied_worker_bundle_indices",
+        "call",
+        ("self", "cluster"),
+        "places the workers that mix, with tensor parallelism",
+    ),
+    Symbol(
+        "nemo_rl.models.generation.vllm.vllm_generation:VllmGeneration._post_init", "call", ("self",), "starts engines"
+    ),
+    Symbol(
+        "nemo_rl.distributed.worker_groups:RayWorkerBuilder", "call", ("ray_actor_class_fqn",), "the mixing workers"
+    ),
+    Symbol(
+        "nemo_rl.distributed.worker_groups:RayWorkerGroup",
+        "call",
+        (
+            "cluster",
+            "remote_worker_builder",
+            "name_prefix",
+            "bundle_indices_list",
+            "sharding_annotations",
+            "env_vars",
+        ),
+        "the group of workers that mix",
+    ),
+    Symbol(
+        "nemo_rl.distributed.worker_groups:RayWorkerGroup.run_single_worker_single_data",
+        "call",
+        ("self", "method_name", "worker_idx"),
+        "has one worker mix",
+    ),
+    Symbol(
+        "nemo_rl.distributed.worker_groups:RayWorkerGroup.get_dp_leader_worker_idx",
+        "call",
+        ("self", "dp_shard_idx"),
+        "the workers to deal examples to",
     ),
     Symbol("nemo_rl.utils.logger:Logger", "call", ("cfg",), "the host's loggers"),
     Symbol(

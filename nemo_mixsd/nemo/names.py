@@ -21,3 +21,6 @@ ENVIRONMENT: Final = "mixsd"
 
 ENVIRONMENT_CLASS: Final = "nemo_mixsd.nemo.environment.MixSDEnvironment"
 """The dotted name of the environment's actor class."""
+
+WORKER_CLASS: Final = "nemo_mixsd.nemo.vllm_worker.MixingWorker"
+"""The dotted name of the vLLM worker class that mixes."""

@@ -12,6 +12,8 @@ from nemo_mixsd.nemo.compat import require_nemo_rl
 
 logger = logging.getLogger(__name__)
 
+_HOST_WORKER = "nemo_rl.models.generation.vllm.vllm_worker_async.VllmAsyncGenerationWorker"
+
 
 def register() -> None:
     """Register processors, dataset and environment. Calling it again changes nothing.
@@ -38,9 +40,13 @@ def register() -> None:
     if _is_free(ENV_REGISTRY, names.ENVIRONMENT, entry, "environment"):
         register_env(names.ENVIRONMENT, names.ENVIRONMENT_CLASS)
     # register_env fills only the registry of names; create_env also asks which Python runs the actor.
-    python = PY_EXECUTABLES.SYSTEM
-    if _is_free(ACTOR_ENVIRONMENT_REGISTRY, names.ENVIRONMENT_CLASS, python, "actor environment"):
-        ACTOR_ENVIRONMENT_REGISTRY[names.ENVIRONMENT_CLASS] = python
+    actors = {
+        names.ENVIRONMENT_CLASS: PY_EXECUTABLES.SYSTEM,
+        names.WORKER_CLASS: ACTOR_ENVIRONMENT_REGISTRY[_HOST_WORKER],  # with the host's vLLM
+    }
+    for name, python in actors.items():
+        if _is_free(ACTOR_ENVIRONMENT_REGISTRY, name, python, "actor environment"):
+            ACTOR_ENVIRONMENT_REGISTRY[name] = python
     logger.debug("registered with NeMo-RL")
 
 

@@ -50,13 +50,21 @@ def ray_cluster():
     """A local Ray of two CPUs, as small as it gets."""
     import ray
 
-    ray.init(
-        num_cpus=2,
-        num_gpus=0,
-        include_dashboard=False,
-        object_store_memory=80 * 2**20,
-        configure_logging=False,
-        log_to_driver=False,
-    )
+    options = {
+        "num_cpus": 2,
+        "num_gpus": 0,
+        "include_dashboard": False,
+        "object_store_memory": 80 * 2**20,
+        "configure_logging": False,
+        "log_to_driver": False,
+    }
+    for attempt in range(3):
+        try:
+            ray.init(**options)
+            break
+        except Exception:  # Ray gives its processes 30 seconds to start, which a busy machine may not keep
+            ray.shutdown()
+            if attempt == 2:
+                raise
     yield ray
     ray.shutdown()
