@@ -249,8 +249,8 @@ def main() -> None:
             options = replace(options, extra={"load_format": "dummy", "skip_tokenizer_init": True})
         core = LocalCore(path, stop, Sampling(), options)
     bench = Bench(core, stop, args.repeats)
-    warm = MixerSettings("warm", 0.5, max_new_tokens=8, accept_truncated=True, max_in_flight=args.in_flight)
-    bench.rate(requests[:16], warm)
+    warm = MixerSettings("warm", 0.5, max_new_tokens=4, accept_truncated=True, max_in_flight=args.in_flight)
+    bench.rate(requests[:4], warm)
     rows: list[Row] = []
     for rate in args.rates:
         settings = MixerSettings(
