@@ -86,7 +86,7 @@ def test_samples_do_not_depend_on_engine_or_segments(core, engine, model, reques
     reference = mix(HFEngine(model, stop, SAMPLING, slots=40), some, settings)
     assert targets == reference
     greedy = mix(HFEngine(model, stop, slots=40), some, settings)
-    assert sum(targets[key] != greedy[key] for key in targets) > 10
+    assert sum(targets[key] != greedy[key] for key in targets) > 4
 
 
 @pytest.mark.parametrize("changes", [{"mode": "async"}, {"data_parallel": 2}])
