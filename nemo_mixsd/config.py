@@ -131,6 +131,15 @@ class ForgettingConfig(Section):
     """Seed of the samples."""
 
 
+class StopConfig(Section):
+    """Ends a training early, when the facts are known. Local backend only."""
+
+    train_accuracy: float | None = Field(None, gt=0, le=1)
+    """Greedy accuracy on the training questions that is enough; null trains to the last step."""
+    period: int = Field(10, ge=1)
+    """Optimizer steps between two looks."""
+
+
 class EvalsConfig(Section):
     """What is measured on a checkpoint."""
 
@@ -144,6 +153,8 @@ class EvalsConfig(Section):
     """Responses generated at the same time; does not change them."""
     checkpoints: Literal["last", "all"] = "last"
     """Evaluate the last checkpoint of each method or every one."""
+    stop: StopConfig = Field(default_factory=StopConfig)
+    """When to end a training early."""
     forgetting: ForgettingConfig = Field(default_factory=ForgettingConfig)
     """Forgetting as the paper defines it."""
 

@@ -10,7 +10,7 @@ import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from nemo_mixsd.analysis.nll import score_targets
 from nemo_mixsd.callbacks import CallbackRunner
 from nemo_mixsd.errors import RunDirectoryError
 from nemo_mixsd.evals.forgetting import ReferenceSample, ReferenceSet, reference_nll, sample_reference
-from nemo_mixsd.evals.recall import evaluate_split
+from nemo_mixsd.evals.recall import evaluate_split, quick_accuracy
 from nemo_mixsd.io import dump_line, read_jsonl, write_jsonl
 from nemo_mixsd.mixing.engines.base import Engine, Sampling
 from nemo_mixsd.mixing.mixer import Mixer, MixerSettings
@@ -28,7 +28,7 @@ from nemo_mixsd.prompts import PromptRenderer
 from nemo_mixsd.report import BASE, Report, build_report, write_report
 from nemo_mixsd.rundir import RunDirectory
 from nemo_mixsd.targets import mix_targets, sft_targets
-from nemo_mixsd.training.steps import TrainResult, step_directories
+from nemo_mixsd.training.steps import StopRule, TrainResult, step_directories
 from nemo_mixsd.types import MixRequest, Target, to_record
 
 if TYPE_CHECKING:
@@ -192,10 +192,32 @@ class Pipeline:
         if self.plan.backend.name == "nemo_rl":
             from nemo_mixsd.nemo.backend import train_nemo
 
+            if self.config.evals.stop.train_accuracy is not None:
+                logger.warning("evals.stop is for the local backend; NeMo-RL trains to the last step")
             return train_nemo
         from nemo_mixsd.training.local import train_local
 
-        return train_local
+        return partial(train_local, stop=self._stop_rule())
+
+    def _stop_rule(self) -> StopRule | None:
+        """Stop when the training facts are known, if the recipe says so."""
+        rule = self.config.evals.stop
+        wanted = rule.train_accuracy
+        if wanted is None:
+            return None
+
+        def reached(model: PreTrainedModel) -> bool:
+            from nemo_mixsd.mixing.engines.hf import HFEngine
+
+            examples = self.plan.examples["train"][: self.config.evals.limit]
+            engine = HFEngine(model, self.stop_ids, slots=self.config.evals.batch_size)
+            found = quick_accuracy(
+                engine, self.renderer, self.plan.verifier, examples, self.config.evals.max_new_tokens
+            )
+            logger.info("train accuracy %.3f, to stop at %.3f", found, wanted)
+            return found >= wanted
+
+        return StopRule(rule.period, reached)
 
     def evaluate(self, name: str, step: int, model_path: str) -> None:
         """Everything that is measured on one checkpoint; loads it only if something is missing."""

@@ -69,3 +69,16 @@ def evaluate_split(
     write_jsonl(path, responses)
     journal.remove()
     return responses
+
+
+def quick_accuracy(
+    engine: Engine, renderer: PromptRenderer, verifier: Verifier, examples: Sequence[Example], max_new_tokens: int
+) -> float:
+    """Share of right greedy answers, without keeping the responses: for a look at a model that is being trained."""
+    by_id = {example.id: example for example in examples}
+    prompts = (Prompt(e.id, renderer.naive_ids(e.question)) for e in examples)
+    right = 0
+    for example_id, result in respond(engine, prompts, max_new_tokens, len(examples)):
+        example = by_id[example_id]
+        right += verifier.verify(renderer.decode(result.token_ids), (example.answer, *example.aliases))
+    return right / len(examples)

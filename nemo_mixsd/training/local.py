@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -27,10 +28,10 @@ from nemo_mixsd.io import sync_directory, write_json
 from nemo_mixsd.progress import Task, track
 from nemo_mixsd.training.data import IGNORE, TargetStream, collate, data_order, load_targets, target_nll_sum
 from nemo_mixsd.training.optim import make_optimizer, make_scheduler
-from nemo_mixsd.training.steps import COMPLETE, TrainResult, finished, step_directories, total_steps
+from nemo_mixsd.training.steps import COMPLETE, StopRule, TrainResult, finished, step_directories, total_steps
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def train_local(
     targets_path: Path,
     directory: Path,
     callbacks: CallbackRunner | None = None,
+    stop: StopRule | None = None,
 ) -> TrainResult:
     """Train a fresh copy of the base model on targets, or go on from the newest checkpoint in ``directory``.
 
@@ -54,6 +56,7 @@ def train_local(
         targets_path: JSONL of ``Target``.
         directory: Gets ``step_<n>/`` in Hugging Face format and ``complete.json``.
         callbacks: Hear steps, checkpoints and the end.
+        stop: Ends the training before its last step, with a checkpoint where it ends.
 
     Raises:
         BackendError: No targets, or the loss stopped being a number.
@@ -70,23 +73,19 @@ def train_local(
     work = directory / ".work"
     shutil.rmtree(work, ignore_errors=True)  # what a killed process was in the middle of writing
     resume = max(step_directories(directory).items(), default=None)
+    start = time.monotonic()
+    if resume and stop and stop.due(resume[0]) and stop.reached(models.load_model(str(resume[1]), "float32")):
+        return _complete(directory, resume[0], time.monotonic() - start, name, callbacks)  # killed while it ended
     tokenizer = models.load_tokenizer(policy.tokenizer.name or model_path, policy.tokenizer.chat_template)
     torch.manual_seed(config.sft.seed)
     model = models.load_model(model_path, "float32").train()
     trainer = _make_trainer(config, model, tokenizer, TargetStream(targets, order), work, steps)
-    start = time.monotonic()
     with track(f"train {name}", steps, "steps", resume[0] if resume else 0) as task:
-        trainer.add_callback(_Hooks(trainer, config, name, directory, callbacks, task))
+        trainer.add_callback(_Hooks(trainer, config, name, directory, callbacks, task, stop))
         for callback in _log_writers(config.logger, Path(config.run_dir), name):
             trainer.add_callback(callback)
-        try:
-            trainer.train(resume_from_checkpoint=str(resume[1]) if resume else None)
-        except OSError as error:
-            raise StorageError(
-                f"training {name} could not write a checkpoint below {directory}: {error}; free space and start the "
-                "same command again: it goes on from the newest complete checkpoint"
-            ) from error
-    return _complete(directory, steps, time.monotonic() - start, name, callbacks)
+        trainer.train(resume_from_checkpoint=str(resume[1]) if resume else None)
+    return _complete(directory, trainer.state.global_step, time.monotonic() - start, name, callbacks)
 
 
 def _complete(directory: Path, steps: int, seconds: float, name: str, callbacks: CallbackRunner) -> TrainResult:
@@ -169,6 +168,15 @@ class _TargetTrainer(Trainer):  # type: ignore[misc]
         loss = target_nll_sum(outputs.logits, labels[:, first:]) / count
         return (loss, outputs) if return_outputs else loss
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch.save and safetensors have errors of their own
+            raise StorageError(
+                f"cannot write a checkpoint below {self.args.output_dir}: {error}; free space and start the same "
+                "command again: it goes on from the newest complete checkpoint"
+            ) from error
+
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler[int]:
         return torch.utils.data.SequentialSampler(self.train_dataset)
 
@@ -177,7 +185,14 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
     """Moves finished checkpoints to their place, and tells progress and callbacks what happens."""
 
     def __init__(
-        self, trainer: Trainer, config: RunConfig, name: str, directory: Path, callbacks: CallbackRunner, task: Task
+        self,
+        trainer: Trainer,
+        config: RunConfig,
+        name: str,
+        directory: Path,
+        callbacks: CallbackRunner,
+        task: Task,
+        stop: StopRule | None,
     ) -> None:
         self._trainer = trainer
         self._keep = config.checkpointing.keep_top_k
@@ -185,16 +200,26 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
         self._directory = directory
         self._callbacks = callbacks
         self._task = task
+        self._stop = stop
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Trainer turns the model's cache off; checkpoints are to generate with it."""
         model.config.use_cache = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """Save at the last step too, whatever the period."""
-        if state.global_step >= state.max_steps:
+        """Save at the last step too, whatever the period; ask whether this is to be the last."""
+        if self._stop and self._stop.due(state.global_step) and self._stop_now(kwargs["model"]):
+            control.should_training_stop = True
+        if control.should_training_stop or state.global_step >= state.max_steps:
             control.should_save = True
         return control
+
+    def _stop_now(self, model: PreTrainedModel) -> bool:
+        assert self._stop is not None
+        model.eval()
+        reached = self._stop.reached(model)
+        model.train()
+        return reached
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Show the loss; stop on one that is no number."""

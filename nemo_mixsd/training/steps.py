@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nemo_mixsd.config import RunConfig
 from nemo_mixsd.io import read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 COMPLETE = "complete.json"
 """Written beside the checkpoints when training is over; its presence means that there is nothing left to do."""
@@ -19,6 +24,23 @@ class TrainResult:
     step: int
     path: Path
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopRule:
+    """When training ends before its last step.
+
+    Attributes:
+        period: Optimizer steps between two looks.
+        reached: Given the student in evaluation mode, whether it is good enough.
+    """
+
+    period: int
+    reached: Callable[[PreTrainedModel], bool]
+
+    def due(self, step: int) -> bool:
+        """Whether ``step`` is one to look at."""
+        return step > 0 and step % self.period == 0
 
 
 def total_steps(config: RunConfig, targets: int) -> int:

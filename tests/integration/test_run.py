@@ -134,3 +134,18 @@ def test_callbacks_hear_the_run(recipe):
     assert all(event[3] for event in Ear.heard)
     steps = [event[2] for event in Ear.heard if event[0] == "step"]
     assert steps == list(range(1, len(steps) + 1))
+
+
+def test_training_stops_when_the_facts_are_known(recipe, tmp_path):
+    from nemo_mixsd.training.steps import finished
+
+    overrides = ["method=sft", "sft.max_num_epochs=40", "evals.stop.train_accuracy=0.6", "evals.stop.period=3"]
+    report = run_config(load_config(recipe, overrides))
+    row = report.methods["sft"]
+    assert row.train_accuracy >= 0.6
+    assert row.step % 3 == 0 and row.step < 40
+    # killed after the last checkpoint and before the end was noted: the next start sees that it had ended
+    checkpoints = tmp_path / "run" / "checkpoints" / "sft"
+    (checkpoints / "complete.json").unlink()
+    again = run_config(load_config(recipe, overrides))
+    assert again.methods["sft"].step == row.step == finished(checkpoints).step
