@@ -8,7 +8,7 @@ import pytest
 from nemo_mixsd import plan as module
 from nemo_mixsd.errors import BackendError, ConfigError, CorpusError, ModelNotFoundError, RunDirectoryError
 from nemo_mixsd.mixing.verifier import make_verifier
-from nemo_mixsd.plan import MethodSpec, check_answer, choose_engine, make_plan, method_specs
+from nemo_mixsd.plan import MethodSpec, check_answer, choose_backend, choose_engine, make_plan, method_specs
 from nemo_mixsd.types import Method
 from tests.samples import example, make_config
 
@@ -162,11 +162,68 @@ def test_the_measure_of_forgetting_can_be_left_out(config):
     assert dict(plan.lines())["base"] == "evaluate on train 2"
 
 
-def test_engines_and_backends_that_are_not_to_be_had(config):
-    assert choose_engine(make_config(mixing__engine="hf").mixing).reason == "as the recipe says"
-    for changes in ({"mixing__engine": "nemo_rl"}, {"backend": "nemo_rl"}):
-        with pytest.raises(BackendError, match="=nemo_rl is not available"):
-            make_plan(config(**changes))
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretends what is installed: ``machine(gpu, vllm, host)``."""
+    from nemo_mixsd.nemo import compat
+
+    def machine(gpu, vllm, host):
+        def find_host():
+            if not host:
+                raise BackendError("NeMo-RL is not installed here")
+            return "NeMo-RL 0.7"
+
+        monkeypatch.setattr(module.models, "default_device", lambda: "cuda" if gpu else "cpu")
+        monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object() if vllm else None)
+        monkeypatch.setattr(compat, "find_host", find_host)
+
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpu", "vllm", "chosen"),
+    [
+        ("auto", False, False, "hf"),
+        ("auto", False, True, "hf"),
+        ("auto", True, False, "hf"),
+        ("auto", True, True, "vllm"),
+        ("hf", True, True, "hf"),
+        ("vllm", False, True, "vllm"),
+    ],
+)
+def test_which_engine_and_why(machine, asked, gpu, vllm, chosen):
+    machine(gpu, vllm, False)
+    choice = choose_engine(make_config(mixing__engine=asked).mixing)
+    assert choice.name == chosen
+    assert (choice.reason == "as the recipe says") == (asked != "auto")
+    if asked == "auto" and chosen == "hf":
+        assert choice.reason.endswith("vLLM is not installed" if gpu else "there is no GPU")
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpu", "host", "chosen"),
+    [
+        ("auto", False, False, "local"),
+        ("auto", True, False, "local"),
+        ("auto", False, True, "local"),
+        ("auto", True, True, "nemo_rl"),
+        ("local", True, True, "local"),
+        ("nemo_rl", False, True, "nemo_rl"),
+    ],
+)
+def test_which_backend_and_why(machine, asked, gpu, host, chosen):
+    machine(gpu, False, host)
+    choice = choose_backend(make_config(backend=asked))
+    assert choice.name == chosen
+    assert ("as the recipe says" in choice.reason) == (asked != "auto")
+
+
+def test_engines_and_backends_that_are_not_to_be_had(machine):
+    machine(True, False, False)
+    with pytest.raises(BackendError, match=r"mixing\.engine=vllm: vLLM is not installed .*mixing\.engine=hf"):
+        choose_engine(make_config(mixing__engine="vllm").mixing)
+    with pytest.raises(BackendError, match=r"backend=nemo_rl: NeMo-RL is not installed"):
+        choose_backend(make_config(backend="nemo_rl"))
 
 
 def test_planning_imports_no_trainer():

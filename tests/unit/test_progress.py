@@ -1,6 +1,7 @@
 """Progress: lines where there is no terminal, a bar where there is one."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ def clock(monkeypatch):
     class Clock:
         now = 1000.0
 
-    monkeypatch.setattr(progress.time, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: Clock.now))
     return Clock
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -145,7 +146,7 @@ def test_the_clock_adds_up_even_when_the_work_fails(config, monkeypatch):
     from nemo_mixsd import rundir
 
     now = iter([0.0, 1.5, 10.0, 12.25, 20.0, 23.0])
-    monkeypatch.setattr(rundir.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(rundir, "time", SimpleNamespace(monotonic=lambda: next(now)))
     d = RunDirectory(config())
     assert d.seconds() == {}
     with d.clock("sft", "train"):
