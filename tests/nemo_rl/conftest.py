@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from nemo_mixsd.errors import BackendError
 from nemo_mixsd.nemo.compat import require_nemo_rl
+
+torch.set_num_threads(1)  # models are tiny, and threads that wait for each other are slow on a busy machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 HERE = Path(__file__).parent
 NEEDS_NO_HOST = {"test_compat.py"}

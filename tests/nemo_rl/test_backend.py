@@ -206,7 +206,7 @@ from nemo_mixsd.config import validate_config
 from nemo_mixsd.nemo import policy
 from nemo_mixsd.nemo.backend import train_nemo
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 class Dying(policy.InProcessPolicy):
     def save_checkpoint(self, weights_path, *args, **kwargs):
