@@ -23,8 +23,8 @@ from nemo_rl.models.generation.interfaces import GenerationInterface
 from nemo_rl.models.policy.interfaces import ColocatablePolicyInterface
 
 from nemo_mixsd import models
-from nemo_mixsd.config import OptimizerConfig
 from nemo_mixsd.errors import BackendError, ConfigError
+from nemo_mixsd.host_sections import OptimizerConfig
 from nemo_mixsd.nemo.generation import GenerationSettings, generate
 from nemo_mixsd.training.optim import make_optimizer, make_scheduler
 

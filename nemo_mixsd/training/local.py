@@ -22,8 +22,9 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from nemo_mixsd import models
 from nemo_mixsd.callbacks import CallbackRunner
-from nemo_mixsd.config import LoggerConfig, RunConfig
+from nemo_mixsd.config import RunConfig
 from nemo_mixsd.errors import BackendError, ConfigError, StorageError
+from nemo_mixsd.host_sections import LoggerConfig
 from nemo_mixsd.io import sync_directory, write_json
 from nemo_mixsd.progress import Task, track
 from nemo_mixsd.training.data import IGNORE, TargetStream, collate, data_order, load_targets, target_nll_sum

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LRScheduler, SequentialLR
 
-from nemo_mixsd.config import OptimizerConfig
 from nemo_mixsd.errors import ConfigError
+from nemo_mixsd.host_sections import OptimizerConfig
 
 WARMUP_STEPS = 20
 """Linear warm-up of Appendix D, after which the learning rate stays."""

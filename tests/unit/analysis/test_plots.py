@@ -13,7 +13,8 @@ def report(**rows):
 
 
 def row(accuracy, forgetting, checkpoints=()):
-    return MethodRow(train_accuracy=accuracy, forgetting_nats=forgetting, checkpoints=list(checkpoints))
+    splits = {} if accuracy is None else {"train": accuracy, "extra": 0.0}
+    return MethodRow(splits=splits, forgetting_nats=forgetting, checkpoints=list(checkpoints))
 
 
 def keep_nll(run_dir, name, *values):
@@ -50,6 +51,13 @@ def test_one_point_a_method_at_its_place(tmp_path):
     }
     assert "nats" in axes.get_xlabel()
     assert "%" in axes.get_ylabel()
+
+
+def test_where_train_is_left_out_the_first_split_is_shown(tmp_path):
+    rows = {name: MethodRow(splits={"paraphrase": 0.5, "extra": 0.1}, forgetting_nats=0.2) for name in ("sft", "opsd")}
+    (axes,) = _tradeoff(report(**rows), tmp_path).axes
+    assert axes.get_ylabel() == "paraphrase accuracy (%)"
+    assert [tuple(c.get_offsets()[0]) for c in axes.collections] == [(0.2, 50.0)] * 2
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from nemo_mixsd.config import OptimizerConfig
 from nemo_mixsd.errors import ConfigError
+from nemo_mixsd.host_sections import OptimizerConfig
 from nemo_mixsd.training.optim import WARMUP_STEPS, make_optimizer, make_scheduler
 
 
