@@ -63,6 +63,8 @@ class RunDirectory:
             raise RunDirectoryError(
                 f"run_dir {self.path} is in use by another process; wait for it, or give another run_dir"
             ) from error
+        for left_over in self.path.rglob(".*.tmp"):  # a killed process was writing these; the lock says it is gone
+            left_over.unlink(missing_ok=True)
         write_text(self.config_file, yaml.safe_dump(self._config.model_dump(mode="json"), sort_keys=False))
         return self
 
