@@ -80,12 +80,14 @@ class Plan:
             count = len(self.general_prompts) * config.evals.forgetting.samples_per_prompt
             out.append(("reference", f"{count} samples of the base model for the forgetting measure"))
         out.append(("base", "evaluate on " + ", ".join(f"{s} {n}" for s, n in splits.items())))
+        enough = config.evals.stop.train_accuracy
+        ending = "" if enough is None else f" at most (until train accuracy {enough:g})"
         for spec in self.methods:
             made = "canonical" if spec.rate is None else f"mixed at λ={spec.rate:g}"
             out.append(
                 (
                     spec.name,
-                    f"{train} {made} targets, {steps} steps of {config.policy.train_global_batch_size}, "
+                    f"{train} {made} targets, {steps} steps of {config.policy.train_global_batch_size}{ending}, "
                     f"evaluate {config.evals.checkpoints} checkpoint{'s' if config.evals.checkpoints == 'all' else ''}",
                 )
             )
