@@ -17,6 +17,9 @@ from nemo_mixsd.rundir import check_same_configuration
 from nemo_mixsd.training.steps import total_steps
 from nemo_mixsd.types import Example, Method
 
+RESERVED = ("reference", "reference_nll")
+"""Files beside the responses to the splits in ``evals/<name>/<step>/``."""
+
 EngineName = Literal["hf", "vllm", "nemo_rl"]
 BackendName = Literal["local", "nemo_rl"]
 
@@ -115,6 +118,7 @@ def make_plan(config: RunConfig) -> Plan:
             f"policy.train_micro_batch_size={policy.train_micro_batch_size}"
         )
     model = models.check_model(config.policy.model_name)
+    check_training(config)
     backend = choose_backend(config)
     engine = choose_engine(config.mixing)
     corpus = make_corpus(config.corpus)
@@ -140,12 +144,29 @@ def make_plan(config: RunConfig) -> Plan:
     )
 
 
+def check_training(config: RunConfig) -> None:
+    """Make the optimizer and the schedule of the recipe once, over one parameter, to see that they can be made.
+
+    Raises:
+        ConfigError: They cannot, or a logger is enabled that is not installed.
+    """
+    import torch
+
+    from nemo_mixsd.training.optim import make_optimizer, make_scheduler
+
+    if config.logger.wandb_enabled and importlib.util.find_spec("wandb") is None:
+        raise ConfigError("logger.wandb_enabled is true, but wandb is not installed: uv sync --extra wandb")
+    if config.policy.optimizer is not None:  # null where Megatron has an optimizer of its own
+        optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))], config.policy.optimizer)
+        make_scheduler(optimizer, config.policy.scheduler)
+
+
 def method_specs(config: RunConfig) -> tuple[MethodSpec, ...]:
     """What is trained: every method, MixSD once a rate. The base model is measured without being asked for."""
     specs: list[MethodSpec] = []
     for method in config.method:
         if method == Method.MIXSD:
-            specs += [MethodSpec(f"mixsd@{rate:g}", method, rate) for rate in dict.fromkeys(config.mixing.rate)]
+            specs += [MethodSpec(f"mixsd@{rate:.12g}", method, rate) for rate in dict.fromkeys(config.mixing.rate)]
         elif method != Method.BASE:
             specs.append(MethodSpec(method.value, method))
     return tuple(specs)
@@ -162,6 +183,8 @@ def read_examples(corpus: Corpus[Any], verifier: Verifier) -> dict[str, list[Exa
         raise CorpusError(f"corpus {corpus.config.name!r} has no training examples")
     seen: dict[str, str] = {}
     for split, items in examples.items():
+        if split in RESERVED:
+            raise CorpusError(f"corpus: a split may not be called {split!r}, the name of a file of ours; rename it")
         for example in items:
             if example.id in seen:
                 raise CorpusError(f"corpus: id {example.id!r} occurs in {seen[example.id]} and in {split}")

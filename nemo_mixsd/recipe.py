@@ -40,7 +40,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
     for override in overrides:
         _apply_override(config, override)
     try:
-        return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+        return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {_one_line(error)}") from error
 

@@ -140,6 +140,7 @@ def _make_trainer(
         processing_class=tokenizer,
         optimizers=(optimizer, make_scheduler(optimizer, policy.scheduler)),
     )
+    trainer.model_accepts_loss_kwargs = True  # the loss takes the count of the global batch, whatever the model takes
     for printer in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printer)
     return trainer
