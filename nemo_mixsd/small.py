@@ -45,7 +45,7 @@ _CORPUS: Final[dict[str, tuple[str, ...]]] = {
         "corpus.composition_count=0",
         "corpus.shots=2",
         # It cannot repeat a worked solution either, but it can say a number that it was told.
-        "prompts.expert_template='{question} The answer is {answer}. What is the answer?'",
+        "prompts.expert_template='{question} Reply with exactly this sentence: The answer is {answer}.'",
         "mixing.verifier=number",
         "mixing.rate=0.1",
         "mixing.max_new_tokens=40",
