@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from nemo_mixsd import __version__
 from nemo_mixsd.console import one_line_errors, setup_logging
@@ -107,6 +108,20 @@ def report(run_dir: Annotated[Path, typer.Argument(help="A run directory.")]) ->
 
 
 app.add_typer(corpus_app, name="corpus")
+
+
+@app.command()
+@one_line_errors
+def doctor() -> None:
+    """Print versions, GPUs and NeMo-RL, what would run here, and what is missing."""
+    setup_logging(False)
+    from nemo_mixsd.doctor import diagnose
+
+    found = diagnose()
+    table = Table("what", "found", show_header=False, box=None, pad_edge=False)
+    for name, text in [*found.lines, *(("missing", text) for text in found.missing)]:
+        table.add_row(Text(name, style="bold"), Text(text))
+    Console().print(table)
 
 
 @app.command()
