@@ -52,7 +52,7 @@ def test_equals_the_hf_engine(engine, found, model, requests, stop, rate):
     assert_equal_but_for_ties(model, requests, settings, ours(found, engine, requests, rate), reference)
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", [r if r == 0.3 else pytest.param(r, marks=pytest.mark.slow) for r in RATES])
 def test_equals_the_per_token_loop(core, engine, found, model, requests, stop, rate):
     settings = setup(rate)
     targets = ours(found, engine, requests, rate)
@@ -62,6 +62,7 @@ def test_equals_the_per_token_loop(core, engine, found, model, requests, stop, r
     assert_equal_but_for_ties(model, requests, settings, targets, reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slots", "capacity"), [(3, None), (64, 400)])
 def test_equal_with_little_room(core, engine, found, model, requests, stop, slots, capacity, monkeypatch):
     """Sessions are given up and opened again all the time."""
@@ -76,6 +77,7 @@ def test_equal_with_little_room(core, engine, found, model, requests, stop, slot
     assert_equal_but_for_ties(model, some, setup(0.5), again, {r.example_id: targets[r.example_id] for r in some})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resumable", [True, False])
 def test_samples_do_not_depend_on_engine_or_segments(core, engine, model, requests, stop, resumable):
     core.params = RequestParams(stop, SAMPLING)
@@ -89,6 +91,7 @@ def test_samples_do_not_depend_on_engine_or_segments(core, engine, model, reques
     assert sum(targets[key] != greedy[key] for key in targets) > 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"mode": "async"}, {"data_parallel": 2}])
 def test_equal_in_other_processes(core, engine, found, model, model_path, requests, stop, changes):
     """``AsyncLLM``, and two processes."""

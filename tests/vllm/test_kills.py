@@ -5,6 +5,8 @@ import multiprocessing
 import random
 import time
 
+import pytest
+
 from nemo_mixsd.mixing.engines.base import Sampling
 from nemo_mixsd.mixing.engines.vllm import make_vllm_engine
 from nemo_mixsd.mixing.journal import Journal, finish, generate
@@ -32,6 +34,7 @@ def work(path, stop, requests, directory, ready):
     finish(journal, order, directory / "targets.jsonl", directory / "discarded.jsonl", "mixsd@0.5")
 
 
+@pytest.mark.slow
 def test_twenty_kills(model_path, stop, requests, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "vllm", "tests.vllm.test_kills"])  # else each start imports for seconds
