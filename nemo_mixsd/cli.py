@@ -76,7 +76,9 @@ def show_report(report: Report, run_dir: Path) -> None:
     from nemo_mixsd.report import result_table
 
     header, rows = result_table(report)
-    table = Table(*header, title=f"{report.corpus} on {report.model}")
+    table = Table(title=f"{report.corpus} on {report.model}", pad_edge=False)
+    for i, name in enumerate(header):
+        table.add_column(name, no_wrap=i == 0, overflow="fold", justify="left" if i == 0 else "right")
     for row in rows:
         table.add_row(*row)
     console = Console()
