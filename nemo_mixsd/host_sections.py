@@ -54,6 +54,8 @@ class PolicyConfig(HostSection):
     """The optimizer of the local backend and of DTensor policies."""
     scheduler: list[dict[str, Any]] | dict[str, Any] | None = None
     """Learning-rate schedule in the host's grammar; null is the paper's: 20 linear warm-up steps, then constant."""
+    preflight_gap: float | None = Field(0.05, ge=0)
+    """NeMo-RL backend: largest mean gap, in nats a token, between targets under the generating model and the policy."""
 
 
 class SftConfig(HostSection):
