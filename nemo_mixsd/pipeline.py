@@ -25,7 +25,7 @@ from nemo_mixsd.mixing.engines.base import Engine, Sampling
 from nemo_mixsd.mixing.mixer import Mixer, MixerSettings
 from nemo_mixsd.plan import MethodSpec, Plan
 from nemo_mixsd.prompts import PromptRenderer
-from nemo_mixsd.report import BASE, Report, build_report, write_report
+from nemo_mixsd.report import BASE, Report, read_checkpoint, write_report
 from nemo_mixsd.rundir import RunDirectory
 from nemo_mixsd.targets import mix_targets, sft_targets
 from nemo_mixsd.training.steps import StopRule, TrainResult, step_directories
@@ -245,12 +245,11 @@ class Pipeline:
             reference_nll(self.model(model_path), samples, losses, self.config.analysis.batch_size)
 
     def _tell_validation(self, name: str, step: int) -> None:
-        row = build_report(self.directory.path).methods.get(name)
-        if row is not None:
-            metrics = {f"{split}_accuracy": value for split, value in row.splits.items() if value is not None}
-            if row.forgetting_nats is not None:
-                metrics["forgetting_nats"] = row.forgetting_nats
-            self.callbacks.emit("on_validation", name, step, metrics)
+        found = read_checkpoint(self.directory.path, name, step)
+        metrics = {f"{split}_accuracy": value for split, value in found.accuracy.items() if value is not None}
+        if found.forgetting_nats is not None:
+            metrics["forgetting_nats"] = found.forgetting_nats
+        self.callbacks.emit("on_validation", name, step, metrics)
 
     def model(self, path: str) -> PreTrainedModel:
         """A model in this process, for scoring and for the ``hf`` engine; the last one asked for is kept."""

@@ -84,7 +84,7 @@ def _order(name: str) -> tuple[int, float, str]:
 
 def _row(run_dir: Path, name: str) -> MethodRow | None:
     steps = sorted(int(p.name) for p in (run_dir / "evals" / name).iterdir() if p.name.isdigit())
-    checkpoints = [_checkpoint(run_dir, name, step) for step in steps]
+    checkpoints = [read_checkpoint(run_dir, name, step) for step in steps]
     checkpoints = [c for c in checkpoints if c.accuracy or c.forgetting_nats is not None]
     if not checkpoints:
         return None
@@ -101,7 +101,8 @@ def _row(run_dir: Path, name: str) -> MethodRow | None:
     )
 
 
-def _checkpoint(run_dir: Path, name: str, step: int) -> Checkpoint:
+def read_checkpoint(run_dir: Path, name: str, step: int) -> Checkpoint:
+    """What was measured on one checkpoint, from the files of its evaluations."""
     directory = run_dir / "evals" / name / str(step)
     found = Checkpoint(step)
     for path in sorted(directory.glob("*.jsonl")):
