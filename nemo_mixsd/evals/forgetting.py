@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from nemo_mixsd.analysis.nll import Scored, TokenNLL, mean_nll, token_nll
 from nemo_mixsd.errors import ConfigError
-from nemo_mixsd.evals.respond import Prompt, respond
+from nemo_mixsd.evals.respond import Prompt, collect, respond
 from nemo_mixsd.io import read_jsonl, write_jsonl
-from nemo_mixsd.mixing.engines.base import Engine
+from nemo_mixsd.mixing.engines.base import Engine, SegmentResult
 from nemo_mixsd.mixing.journal import Journal, fingerprint
 from nemo_mixsd.progress import track
 from nemo_mixsd.prompts import PromptRenderer
@@ -111,16 +111,14 @@ def sample_reference(
     ids = {p.id: p.token_ids for p in prompts}
     digest = fingerprint("reference", reference.prompts, reference.samples_per_prompt, reference.max_new_tokens)
     journal = Journal(path.with_name(f".{path.name}.journal"), digest, {"sample": ReferenceSample})
-    with track("sample base model", len(prompts), "samples", len(journal)) as task:
-        todo = (p for p in prompts if p.id not in journal)
-        for key, result in respond(engine, todo, reference.max_new_tokens, reference.in_flight):
-            text = renderer.decode(result.token_ids)
-            journal.append(ReferenceSample(key, texts[key], text, ids[key], result.token_ids, result.finish_reason))
-            task.advance()
-    samples = [journal.read(p.id) for p in prompts]
-    write_jsonl(path, samples)
-    journal.remove()
-    return samples
+
+    def make(key: str, result: SegmentResult) -> ReferenceSample:
+        text = renderer.decode(result.token_ids)
+        return ReferenceSample(key, texts[key], text, ids[key], result.token_ids, result.finish_reason)
+
+    todo = (p for p in prompts if p.id not in journal)
+    results = respond(engine, todo, reference.max_new_tokens, reference.in_flight)
+    return collect(results, make, [p.id for p in prompts], path, journal, ("sample base model", "samples"))
 
 
 def reference_nll(

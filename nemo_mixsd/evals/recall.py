@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nemo_mixsd.evals.respond import Prompt, respond
-from nemo_mixsd.io import read_jsonl, write_jsonl
-from nemo_mixsd.mixing.engines.base import Engine
+from nemo_mixsd.evals.respond import Prompt, collect, respond
+from nemo_mixsd.io import read_jsonl
+from nemo_mixsd.mixing.engines.base import Engine, SegmentResult
 from nemo_mixsd.mixing.journal import Journal, fingerprint
 from nemo_mixsd.mixing.verifier import Verifier
-from nemo_mixsd.progress import track
 from nemo_mixsd.prompts import PromptRenderer
 from nemo_mixsd.types import Example, Response
 
@@ -49,26 +48,23 @@ def evaluate_split(
     key = fingerprint("recall", max_new_tokens, verifier.name)
     journal = Journal(path.with_name(f".{path.name}.journal"), key, {"response": Response})
     todo = (Prompt(e.id, renderer.naive_ids(e.question)) for e in examples if e.id not in journal)
-    with track(f"answer {path.parent.parent.name}/{path.stem}", len(examples), "questions", len(journal)) as task:
-        for example_id, result in respond(engine, todo, max_new_tokens, batch_size):
-            example = by_id[example_id]
-            text = renderer.decode(result.token_ids)
-            journal.append(
-                Response(
-                    example_id=example_id,
-                    prompt=renderer.naive_text(example.question),
-                    response=text,
-                    answer=example.answer,
-                    correct=verifier.verify(text, (example.answer, *example.aliases)),
-                    finish_reason=result.finish_reason,
-                    token_ids=result.token_ids,
-                )
-            )
-            task.advance()
-    responses = [journal.read(example.id) for example in examples]
-    write_jsonl(path, responses)
-    journal.remove()
-    return responses
+
+    def grade(example_id: str, result: SegmentResult) -> Response:
+        example = by_id[example_id]
+        text = renderer.decode(result.token_ids)
+        return Response(
+            example_id=example_id,
+            prompt=renderer.naive_text(example.question),
+            response=text,
+            answer=example.answer,
+            correct=verifier.verify(text, (example.answer, *example.aliases)),
+            finish_reason=result.finish_reason,
+            token_ids=result.token_ids,
+        )
+
+    label = (f"answer {path.parent.parent.name}/{path.stem}", "questions")
+    results = respond(engine, todo, max_new_tokens, batch_size)
+    return collect(results, grade, [example.id for example in examples], path, journal, label)
 
 
 def quick_accuracy(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from nemo_mixsd.errors import EngineError
+from nemo_mixsd.io import write_jsonl
 from nemo_mixsd.mixing.engines.base import Engine, SegmentRequest, SegmentResult
+from nemo_mixsd.mixing.journal import Journal
+from nemo_mixsd.progress import track
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +65,34 @@ def respond(
         for result in results:
             flying -= 1
             yield result.key, result
+
+
+def collect(
+    results: Iterable[tuple[str, SegmentResult]],
+    make: Callable[[str, SegmentResult], Any],
+    ids: Sequence[str],
+    path: Path,
+    journal: Journal,
+    label: tuple[str, str],
+) -> list[Any]:
+    """Journal a record for each response as it is finished, then write them to their final file.
+
+    Args:
+        results: From ``respond``, for what is not in the journal yet.
+        make: The record of a response.
+        ids: Every id, in the order of the file.
+        path: The final file.
+        journal: Removed when ``path`` is written.
+        label: What is being done, and what its items are, for the progress.
+
+    Returns:
+        The records, in the order of ``ids``.
+    """
+    with track(label[0], len(ids), label[1], len(journal)) as task:
+        for key, result in results:
+            journal.append(make(key, result))
+            task.advance()
+    records = [journal.read(key) for key in ids]
+    write_jsonl(path, records)
+    journal.remove()
+    return records
