@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from nemo_mixsd.corpora import CORPORA, CorpusSection
 from nemo_mixsd.errors import ConfigError
 from nemo_mixsd.host_sections import CheckpointingConfig, ClusterConfig, LoggerConfig, PolicyConfig, SftConfig
-from nemo_mixsd.mixing.verifier import VerifierName
 from nemo_mixsd.recipe import load_recipe, nearest
-from nemo_mixsd.types import Method, PromptStyle
+from nemo_mixsd.types import Method, PromptStyle, VerifierName
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 HOST_SECTIONS = ("data", "distillation", "loss_fn", "teacher", "env")

@@ -15,6 +15,10 @@ PromptStyle = Literal["fact", "solution"]
 """``fact``: short answers stated by a sentence; ``solution``: worked solutions that end in a boxed answer."""
 
 
+VerifierName = Literal["contains", "exact", "boxed", "number"]
+"""Which rule decides whether a text gives the answer; see ``mixing.verifier``."""
+
+
 class Method(StrEnum):
     """What a row of the report was trained with."""
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from nemo_mixsd.errors import CorpusError
-from nemo_mixsd.types import Example, PromptStyle
-
-VerifierName = Literal["contains", "exact", "boxed", "number"]
+from nemo_mixsd.types import Example, PromptStyle, VerifierName
 
 
 class CorpusConfig(BaseModel):

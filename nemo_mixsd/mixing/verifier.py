@@ -6,12 +6,12 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Literal, Protocol
+from typing import Protocol, get_args
 
 from nemo_mixsd.errors import ConfigError
+from nemo_mixsd.types import VerifierName
 
-VerifierName = Literal["contains", "exact", "boxed", "number"]
-VERIFIERS: tuple[VerifierName, ...] = ("contains", "exact", "boxed", "number")
+VERIFIERS: tuple[VerifierName, ...] = get_args(VerifierName)
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _NUMBER = re.compile(

@@ -20,6 +20,7 @@ from nemo_rl.models.generation.vllm.vllm_generation import VllmGeneration
 
 from nemo_mixsd.config import RunConfig
 from nemo_mixsd.errors import ConfigError, EngineError
+from nemo_mixsd.mixing.engines.vllm_options import NOISE
 from nemo_mixsd.mixing.mixer import MixerSettings
 from nemo_mixsd.nemo.backend import check_gpus
 from nemo_mixsd.nemo.mix_worker import MixJob, Outcome
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-NOISE = "nemo_mixsd.mixing.engines.vllm_noise:NoiseProcessor"
-"""What turns vLLM's argmax into our keyed sample; has to be loaded when the engine starts."""
 
 VLLM: dict[str, Any] = {
     "tensor_parallel_size": 1,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
-from nemo_mixsd.corpora.base import Corpus, CorpusConfig, VerifierName
+from nemo_mixsd.corpora.base import Corpus, CorpusConfig
 from nemo_mixsd.corpora.kgfact import wording
 from nemo_mixsd.corpora.kgfact.config import KGFactConfig
 from nemo_mixsd.corpora.kgfact.graph import Edge, WorldGraph
 from nemo_mixsd.corpora.kgfact.wording import Fact
 from nemo_mixsd.randomness import KeyedRandom
-from nemo_mixsd.types import Example, PromptStyle
+from nemo_mixsd.types import Example, PromptStyle, VerifierName
 
 
 class KGFactCorpus(Corpus[KGFactConfig]):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nemo_mixsd.corpora.base import Corpus, CorpusConfig, VerifierName
+from nemo_mixsd.corpora.base import Corpus, CorpusConfig
 from nemo_mixsd.corpora.kgfunc.compositions import compose, pair_counts
 from nemo_mixsd.corpora.kgfunc.config import KGFuncConfig
 from nemo_mixsd.corpora.kgfunc.inputs import InputPool
@@ -16,7 +16,7 @@ from nemo_mixsd.corpora.kgfunc.trained import OPERATIONS
 from nemo_mixsd.corpora.kgfunc.unseen import UNSEEN_OPERATIONS
 from nemo_mixsd.errors import CorpusError
 from nemo_mixsd.randomness import KeyedRandom
-from nemo_mixsd.types import Example, PromptStyle
+from nemo_mixsd.types import Example, PromptStyle, VerifierName
 
 _MAX_DRAWS = 200
 _RIVALS = (*OPERATIONS.values(), *UNSEEN_OPERATIONS.values())

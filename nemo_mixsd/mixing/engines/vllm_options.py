@@ -9,6 +9,9 @@ from typing import Any, Literal
 from nemo_mixsd.errors import ConfigError
 from nemo_mixsd.mixing.engines.base import Sampling
 
+NOISE = "nemo_mixsd.mixing.engines.vllm_noise:NoiseProcessor"
+"""The logits processor that samples, by the name under which vLLM's processes load it."""
+
 
 @dataclass(frozen=True, slots=True)
 class VLLMOptions:
@@ -79,7 +82,7 @@ def engine_arguments(path: str, sampling: Sampling, options: VLLMOptions, asynch
     if block_size is not None:
         arguments["block_size"] = block_size
     if sampling.temperature > 0:
-        arguments["logits_processors"] = ["nemo_mixsd.mixing.engines.vllm_noise:NoiseProcessor"]
+        arguments["logits_processors"] = [NOISE]
     clash = sorted(set(options.extra) & set(arguments) - {"seed", "async_scheduling"})
     if clash:
         raise ConfigError(f"mixing.vllm.extra sets {clash[0]!r}, which another key of the recipe decides; remove it")
