@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from nemo_mixsd.analysis.config import AnalysisConfig
 from nemo_mixsd.corpora import CORPORA, CorpusSection
 from nemo_mixsd.errors import ConfigError
+from nemo_mixsd.evals.config import EvalsConfig
 from nemo_mixsd.host_sections import CheckpointingConfig, ClusterConfig, LoggerConfig, PolicyConfig, SftConfig
+from nemo_mixsd.mixing.config import MixingConfig
 from nemo_mixsd.recipe import load_recipe, nearest
-from nemo_mixsd.types import Method, PromptStyle, VerifierName
+from nemo_mixsd.section import Section
+from nemo_mixsd.types import Method, PromptStyle
 
-Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 HOST_SECTIONS = ("data", "distillation", "loss_fn", "teacher", "env")
 """Sections of NeMo-RL that only its backend reads; they pass unchecked."""
 IMPLEMENTED: tuple[Method, ...] = (Method.BASE, Method.SFT, Method.MIXSD)
-
-
-class Section(BaseModel):
-    """One of our sections: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
 
 class PromptsConfig(Section):
@@ -41,125 +38,6 @@ class PromptsConfig(Section):
     """User message of the expert prompt; placeholders ``{question}``, ``{context}``, ``{answer}``, ``{target}``."""
     system: str | None = None
     """System message of both prompts; the chat template's own default if null."""
-
-
-class VllmConfig(Section):
-    """How the ``vllm`` engine is run; none of it changes a target, but in bfloat16 within near ties."""
-
-    mode: Literal["local", "async"] = "local"
-    """``local`` steps an ``LLMEngine`` in this process, ``async`` runs ``AsyncLLM``."""
-    tensor_parallel: int = Field(1, ge=1)
-    """GPUs that share each layer."""
-    data_parallel: int = Field(1, ge=1)
-    """Engines, each in a process of its own with its own GPUs; examples are spread over them."""
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    """Part of each GPU's memory that vLLM takes."""
-    kv_cache_gib: int | None = Field(None, ge=1)
-    """Key-value cache on a CPU, in GiB."""
-    block_size: int | None = Field(None, ge=1)
-    """Tokens a block of the prefix cache; null is 32 on a CPU, else vLLM's default."""
-    enforce_eager: bool = False
-    """No compilation and no CUDA graphs: a faster start, slower steps."""
-    extra: dict[str, Any] = Field(default_factory=dict)
-    """Further arguments of vLLM's ``EngineArgs``."""
-
-
-class MixingConfig(Section):
-    """How targets are generated."""
-
-    rate: list[Rate] = Field(default_factory=lambda: [0.3], min_length=1)
-    """λ = P(naive) of Eq. 4; a list runs each, a single number is a list of one."""
-    engine: Literal["auto", "hf", "vllm", "nemo_rl"] = "auto"
-    """What generates. ``auto`` is ``vllm`` where it and a GPU are there, else ``hf``."""
-    seed: int = 0
-    """Seed of coins and sampling noise."""
-    verifier: Literal["auto", VerifierName] = "auto"
-    """Which rule accepts a target; ``auto`` is what the corpus suggests."""
-    max_retries: int = Field(10, ge=0)
-    """Retries with new coins after a rejected rollout, then the example is discarded."""
-    temperature: float = Field(0.0, ge=0.0)
-    """0 is greedy decoding, the paper's setting."""
-    top_k: int | None = Field(None, ge=1)
-    """Sample among the k likeliest tokens only; needs a temperature above 0."""
-    max_new_tokens: int = Field(8192, ge=1)
-    """Longest target."""
-    max_total_tokens: int = Field(10_000, ge=2)
-    """Longest prompt and target together, for either conditional."""
-    max_in_flight: int = Field(64, ge=1)
-    """Examples generated at the same time; does not change the targets."""
-    accept_truncated: bool = False
-    """Accept a target that holds the answer but was cut at a length limit, so that no end-of-sequence is trained."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Dtype of the generating model; ``auto`` is float32 on a CPU and ``policy.precision`` on a GPU."""
-    vllm: VllmConfig = Field(default_factory=VllmConfig)
-    """Options of the ``vllm`` engine."""
-
-    @field_validator("rate", mode="before")
-    @classmethod
-    def _as_list(cls, value: Any) -> Any:
-        return value if isinstance(value, list) else [value]
-
-    @model_validator(mode="after")
-    def _sampling_fits(self) -> MixingConfig:
-        if self.top_k is not None and self.temperature == 0:
-            raise ValueError("top_k is set but temperature is 0 (greedy); set mixing.temperature or drop mixing.top_k")
-        return self
-
-
-class ForgettingConfig(Section):
-    """How forgetting (Eq. 2) is measured: on samples of the base model itself."""
-
-    enabled: bool = True
-    """Whether it is measured at all."""
-    prompts: str | None = None
-    """JSONL with a ``prompt`` a line; null is the set of general prompts in the package."""
-    limit: int | None = Field(None, ge=1)
-    """Use only the first prompts."""
-    samples_per_prompt: int = Field(1, ge=1)
-    """Base-model samples for each prompt."""
-    max_new_tokens: int = Field(64, ge=1)
-    """Length of a sample."""
-    temperature: float = Field(1.0, gt=0)
-    """1.0 samples the base model's own distribution, as Eq. 1 asks."""
-    seed: int = 0
-    """Seed of the samples."""
-
-
-class StopConfig(Section):
-    """Ends a training early, when the facts are known. Local backend only."""
-
-    train_accuracy: float | None = Field(None, gt=0, le=1)
-    """Greedy accuracy on the training questions that is enough; null trains to the last step."""
-    period: int = Field(10, ge=1)
-    """Optimizer steps between two looks."""
-
-
-class EvalsConfig(Section):
-    """What is measured on a checkpoint."""
-
-    splits: list[str] | None = None
-    """Splits of the corpus to answer greedily; null is all it has."""
-    limit: int | None = Field(None, ge=1)
-    """Evaluate only the first examples of each split; shown as such in the report."""
-    max_new_tokens: int = Field(64, ge=1)
-    """Longest response."""
-    batch_size: int = Field(32, ge=1)
-    """Responses generated at the same time; does not change them."""
-    checkpoints: Literal["last", "all"] = "last"
-    """Evaluate the last checkpoint of each method or every one."""
-    stop: StopConfig = Field(default_factory=StopConfig)
-    """When to end a training early."""
-    forgetting: ForgettingConfig = Field(default_factory=ForgettingConfig)
-    """Forgetting as the paper defines it."""
-
-
-class AnalysisConfig(Section):
-    """What is computed about targets."""
-
-    target_nll: bool = True
-    """Per-token NLL of the targets under the base model (Eq. 3)."""
-    batch_size: int = Field(16, ge=1)
-    """Sequences scored at the same time."""
 
 
 class CallbackConfig(Section):

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nemo_mixsd import models
-from nemo_mixsd.config import MixingConfig, RunConfig
+from nemo_mixsd.config import RunConfig
 from nemo_mixsd.corpora import Corpus, make_corpus
 from nemo_mixsd.errors import BackendError, ConfigError, CorpusError
 from nemo_mixsd.evals.forgetting import load_prompts
+from nemo_mixsd.mixing.config import MixingConfig
 from nemo_mixsd.mixing.verifier import Verifier, make_verifier
 from nemo_mixsd.prompts import PromptTemplates, choose_templates
 from nemo_mixsd.rundir import check_same_configuration
