@@ -15,6 +15,14 @@ class CorpusError(MixSDError, ValueError):
     """A corpus cannot be read or contradicts itself; the text names file and line, or the example."""
 
 
+class BenchmarkError(MixSDError, ValueError):
+    """The data of a benchmark cannot be had or read; the text names file and line, and where else it may lie."""
+
+
+class ScoringError(MixSDError, RuntimeError):
+    """A scorer or judge failed on a response; the text names the record. A failed judgement is never a wrong answer."""
+
+
 class PromptError(MixSDError, ValueError):
     """A prompt cannot be built: no chat template, an unknown placeholder, or too many tokens."""
 
