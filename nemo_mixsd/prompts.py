@@ -120,13 +120,18 @@ class PromptRenderer:
             question=example.question, context=example.context, answer=example.answer, target=example.target
         )
 
-    def encode(self, user_message: str) -> tuple[int, ...]:
-        """Token ids of one user message as a chat that the assistant is about to answer."""
+    def render(self, user_message: str) -> str:
+        """One user message as a chat that the assistant is about to answer, as text with its special tokens."""
         messages = [{"role": "user", "content": user_message}]
         if self.templates.system is not None:
             messages.insert(0, {"role": "system", "content": self.templates.system})
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **self._kwargs)
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return str(
+            self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **self._kwargs)
+        )
+
+    def encode(self, user_message: str) -> tuple[int, ...]:
+        """Token ids of one user message as a chat that the assistant is about to answer."""
+        return tuple(self.tokenizer(self.render(user_message), add_special_tokens=False)["input_ids"])
 
     def naive_ids(self, question: str) -> tuple[int, ...]:
         """Token ids of the naive prompt: what the student sees, in training and in evaluation."""
