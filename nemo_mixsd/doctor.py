@@ -122,7 +122,8 @@ def _choices() -> list[Line]:
     config = validate_config(
         {"run_dir": "runs/doctor", "corpus": {"name": "kgfact"}, "policy": {"model_name": "none"}}, "doctor"
     )
-    engine, backend = choose_engine(config.mixing), choose_backend(config)
+    backend = choose_backend(config)
+    engine = choose_engine(config, backend)
     return [
         ("mixing.engine=auto", f"{engine.name}: {engine.reason}"),
         ("backend=auto", f"{backend.name}: {backend.reason}"),

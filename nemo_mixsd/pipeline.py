@@ -22,7 +22,7 @@ from nemo_mixsd.evals.forgetting import ReferenceSample, ReferenceSet, reference
 from nemo_mixsd.evals.recall import evaluate_split, quick_accuracy
 from nemo_mixsd.io import dump_line, read_jsonl, write_jsonl
 from nemo_mixsd.mixing.engines.base import Engine, Sampling
-from nemo_mixsd.mixing.mixer import Mixer, MixerSettings
+from nemo_mixsd.mixing.mixer import Mixer, MixerSettings, Rollouts
 from nemo_mixsd.plan import MethodSpec, Plan
 from nemo_mixsd.prompts import PromptRenderer
 from nemo_mixsd.report import BASE, Report, read_checkpoint, write_report
@@ -45,7 +45,11 @@ def run(plan: Plan) -> Report:
     """
     callbacks = CallbackRunner.from_config(plan.config.callbacks)
     with RunDirectory(plan.config) as directory:
-        return Pipeline(plan, directory, callbacks).run()
+        pipeline = Pipeline(plan, directory, callbacks)
+        try:
+            return pipeline.run()
+        finally:
+            pipeline.unload()
 
 
 class Pipeline:
@@ -57,6 +61,7 @@ class Pipeline:
         self.directory = directory
         self.callbacks = callbacks
         self._loaded: tuple[str, PreTrainedModel] | None = None
+        self._running: tuple[object, Engine] | None = None
         self.model_path = models.resolve_model(plan.model.name).path
 
     @cached_property
@@ -97,6 +102,8 @@ class Pipeline:
         self.evaluate_base()
         for spec in self.plan.methods:
             self.make_targets(spec)
+        for spec in self.plan.methods:  # after all, so that one engine serves every rate
+            self.score_targets(spec)
         self.unload()
         for spec in self.plan.methods:
             self.train_and_evaluate(spec)
@@ -136,7 +143,7 @@ class Pipeline:
             self.evaluate(BASE, 0, self.model_path)
 
     def make_targets(self, spec: MethodSpec) -> None:
-        """Targets of one method, and their NLL under the base model."""
+        """Targets of one method."""
         path = self.directory.targets(spec.name)
         if not path.exists():
             with self.directory.clock(spec.name, "targets"):
@@ -144,10 +151,13 @@ class Pipeline:
                     sft_targets(self.plan.examples["train"], self.renderer, path)
                 else:
                     self._mix(spec, spec.rate, path)
-        targets = list(read_jsonl(path, Target))
         self.callbacks.emit("on_targets_ready", spec.name, path)
+
+    def score_targets(self, spec: MethodSpec) -> None:
+        """NLL of one method's targets under the base model."""
         scored = self.directory.target_nll(spec.name)
         if self.config.analysis.target_nll and not scored.exists():
+            targets = list(read_jsonl(self.directory.targets(spec.name), Target))
             with self.directory.clock(spec.name, "analysis"):
                 score_targets(self.model(self.model_path), targets, scored, self.config.analysis.batch_size)
 
@@ -166,8 +176,16 @@ class Pipeline:
                 deterministic=mixing.temperature == 0,
                 max_in_flight=mixing.max_in_flight,
             )
-            mixer = Mixer(engine, self.plan.verifier, self.renderer.decode, settings)
-            mix_targets(self.plan, mixer, self.requests, self.directory)
+            mix_targets(self.plan, self._mixer(engine, settings), self.requests, self.directory)
+
+    def _mixer(self, engine: Engine, settings: MixerSettings) -> Rollouts:
+        """Mixes in this process, or where the engine is if that is on NeMo-RL's workers."""
+        if self.plan.engine.name == "nemo_rl":
+            from nemo_mixsd.nemo.host_engine import HostEngine
+
+            assert isinstance(engine, HostEngine)
+            return engine.mixer(settings, self.plan.verifier.name)
+        return Mixer(engine, self.plan.verifier, self.renderer.decode, settings)
 
     def train_and_evaluate(self, spec: MethodSpec) -> None:
         """Train one method and evaluate its last checkpoint, or all."""
@@ -253,16 +271,19 @@ class Pipeline:
 
     def model(self, path: str) -> PreTrainedModel:
         """A model in this process, for scoring and for the ``hf`` engine; the last one asked for is kept."""
-        if self._loaded is None or self._loaded[0] != path:
+        if self._running is not None or self._loaded is None or self._loaded[0] != path:
             self.unload()
             self._loaded = (path, models.load_model(path, self.precision))
         return self._loaded[1]
 
     def unload(self) -> None:
-        """Drop the model that is kept, and give its memory back."""
+        """Drop the model or the engine that is kept, and give its memory back."""
         import torch
 
         self._loaded = None
+        if self._running is not None:
+            self._running[1].close()
+            self._running = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -277,30 +298,46 @@ class Pipeline:
 
     @contextmanager
     def engine(self, path: str, sampling: Sampling, in_flight: int) -> Iterator[Engine]:
-        """An engine over a model, closed after use.
+        """An engine over a model.
 
         Args:
             path: The model.
             sampling: How tokens are chosen.
             in_flight: Examples at the same time, each with up to two streams.
         """
-        if self.plan.engine.name == "vllm":
-            from nemo_mixsd.mixing.engines.vllm import make_vllm_engine
-            from nemo_mixsd.mixing.engines.vllm_options import VLLMOptions
-
-            self.unload()
-            options = VLLMOptions(
-                dtype=self.precision,
-                max_model_len=self.max_total_tokens,
-                max_in_flight=in_flight,
-                **self.config.mixing.vllm.model_dump(),
-            )
-            engine: Engine = make_vllm_engine(path, self.stop_ids, sampling, options)
-        else:
+        if self.plan.engine.name == "hf":
             from nemo_mixsd.mixing.engines.hf import HFEngine
 
-            engine = HFEngine(self.model(path), self.stop_ids, sampling, 2 * in_flight)
+            engine: Engine = HFEngine(self.model(path), self.stop_ids, sampling, 2 * in_flight)
+            try:
+                yield engine
+            finally:
+                engine.close()
+            return
+        wanted = (path, sampling)
+        if self._running is None or self._running[0] != wanted:
+            self.unload()
+            most = max(in_flight, self.config.mixing.max_in_flight, self.config.evals.batch_size)
+            self._running = (wanted, self._start_engine(path, sampling, most))
         try:
-            yield engine
-        finally:
-            engine.close()
+            yield self._running[1]
+        except BaseException:
+            self.unload()  # requests in flight are of no use to whoever asks next
+            raise
+
+    def _start_engine(self, path: str, sampling: Sampling, in_flight: int) -> Engine:
+        """An engine that is slow to start; it is kept until another one or a model is needed."""
+        if self.plan.engine.name == "nemo_rl":
+            from nemo_mixsd.nemo.host_engine import HostEngine
+
+            return HostEngine.start(self.config, path, self.tokenizer, self.stop_ids, sampling)
+        from nemo_mixsd.mixing.engines.vllm import make_vllm_engine
+        from nemo_mixsd.mixing.engines.vllm_options import VLLMOptions
+
+        options = VLLMOptions(
+            dtype=self.precision,
+            max_model_len=self.max_total_tokens,
+            max_in_flight=in_flight,
+            **self.config.mixing.vllm.model_dump(),
+        )
+        return make_vllm_engine(path, self.stop_ids, sampling, options)

@@ -11,7 +11,6 @@ from nemo_mixsd.config import RunConfig
 from nemo_mixsd.corpora import Corpus, make_corpus
 from nemo_mixsd.errors import BackendError, ConfigError, CorpusError
 from nemo_mixsd.evals.forgetting import load_prompts
-from nemo_mixsd.mixing.config import MixingConfig
 from nemo_mixsd.mixing.verifier import Verifier, make_verifier
 from nemo_mixsd.prompts import PromptTemplates, choose_templates
 from nemo_mixsd.rundir import check_same_configuration
@@ -121,7 +120,7 @@ def make_plan(config: RunConfig) -> Plan:
     model = models.check_model(config.policy.model_name)
     check_training(config)
     backend = choose_backend(config)
-    engine = choose_engine(config.mixing)
+    engine = choose_engine(config, backend)
     corpus = make_corpus(config.corpus)
     verifier = make_verifier(corpus.verifier if config.mixing.verifier == "auto" else config.mixing.verifier)
     style = corpus.prompt_style if config.prompts.style == "auto" else config.prompts.style
@@ -215,28 +214,57 @@ def check_answer(example: Example, verifier: Verifier) -> None:
         )
 
 
-def choose_engine(mixing: MixingConfig) -> Choice:
+def choose_engine(config: RunConfig, backend: Choice) -> Choice:
     """What generates, and why.
 
     Raises:
         BackendError: The recipe asks for an engine that is not to be had here.
+        ConfigError: ``policy.generation`` does not fit the ``nemo_rl`` engine.
     """
+    asked = config.mixing.engine
     installed = importlib.util.find_spec("vllm") is not None
-    if mixing.engine == "hf":
+    if asked == "hf":
         return Choice("hf", "as the recipe says")
-    if mixing.engine == "vllm":
+    if asked == "vllm":
         if not installed:
             raise BackendError(
                 "mixing.engine=vllm: vLLM is not installed in this environment; install it (uv sync --extra vllm), or "
                 "use mixing.engine=hf"
             )
         return Choice("vllm", "as the recipe says")
-    if mixing.engine == "nemo_rl":
-        raise BackendError("mixing.engine=nemo_rl is not available in this version; use vllm, hf or auto")
+    if asked == "nemo_rl":
+        check_host_engine(config)
+        return Choice("nemo_rl", "NeMo-RL's vLLM workers, as the recipe says")
+    if backend.name == "nemo_rl" and config.cluster.gpus_per_node > 0:
+        check_host_engine(config)
+        return Choice("nemo_rl", "the vLLM workers of the host, which trains too")
     gpu = models.default_device() == "cuda"
     if gpu and installed:
         return Choice("vllm", "vLLM and a GPU are there")
     return Choice("hf", "transformers in this process: " + ("vLLM is not installed" if gpu else "there is no GPU"))
+
+
+def check_host_engine(config: RunConfig) -> None:
+    """Whether NeMo-RL's vLLM workers can be had with this recipe.
+
+    Raises:
+        BackendError: The host is not installed, or the recipe gives it no GPU.
+        ConfigError: ``policy.generation`` does not fit.
+    """
+    from nemo_mixsd.nemo.compat import find_host
+
+    try:
+        find_host()
+    except BackendError as error:
+        raise BackendError(f"mixing.engine=nemo_rl: {error}") from error
+    if config.cluster.gpus_per_node == 0:
+        raise BackendError(
+            "mixing.engine=nemo_rl: NeMo-RL's vLLM workers need GPUs, but cluster.gpus_per_node is 0; set it, or use "
+            "mixing.engine=hf"
+        )
+    from nemo_mixsd.nemo.generation_config import generation_section, vllm_section
+
+    vllm_section(generation_section(config), sampled=True)
 
 
 def choose_backend(config: RunConfig) -> Choice:

@@ -9,7 +9,7 @@ from pathlib import Path
 from nemo_mixsd.errors import CorpusError
 from nemo_mixsd.io import write_jsonl
 from nemo_mixsd.mixing.journal import Journal, Outcome, fingerprint, finish, generate
-from nemo_mixsd.mixing.mixer import Mixer
+from nemo_mixsd.mixing.mixer import Rollouts
 from nemo_mixsd.plan import Plan
 from nemo_mixsd.progress import track
 from nemo_mixsd.prompts import PromptRenderer
@@ -40,7 +40,7 @@ def sft_targets(examples: Sequence[Example], renderer: PromptRenderer, path: Pat
     write_jsonl(path, (sft_target(example, renderer) for example in examples))
 
 
-def mix_targets(plan: Plan, mixer: Mixer, requests: Sequence[MixRequest], directory: RunDirectory) -> None:
+def mix_targets(plan: Plan, mixer: Rollouts, requests: Sequence[MixRequest], directory: RunDirectory) -> None:
     """Generate the mixed targets of one rate, or go on from their journal.
 
     Args:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from nemo_mixsd.errors import JournalError, StorageError
 from nemo_mixsd.io import atomic_writer, dump_line, read_jsonl, sync_directory, write_jsonl
-from nemo_mixsd.mixing.mixer import Mixer
+from nemo_mixsd.mixing.mixer import Rollouts
 from nemo_mixsd.types import Discard, MixRequest, Target, from_record, to_record
 
 logger = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ class Journal:
 
 def generate(
     requests: Iterable[MixRequest],
-    mixer: Mixer,
+    mixer: Rollouts,
     journal: Journal,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> None:
@@ -190,7 +190,7 @@ def generate(
 
     Raises:
         JournalError: The journal holds a target for another prompt under the same id.
-        EngineError: See ``Mixer.run``.
+        EngineError: See ``Rollouts.run``.
         StorageError: See ``Journal.append``.
     """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,23 @@ class MixerSettings:
     accept_truncated: bool = False
     deterministic: bool = True
     max_in_flight: int = 64
+
+
+class Rollouts(Protocol):
+    """What turns prompts into outcomes: ``Mixer`` in this process, or workers elsewhere."""
+
+    @property
+    def settings(self) -> MixerSettings:
+        """What decides the targets."""
+        ...
+
+    def run(self, requests: Iterable[MixRequest]) -> Iterator[Target | Discard]:
+        """Generate one outcome an example, yielded as it is finished, in no fixed order.
+
+        Raises:
+            EngineError: The engine refused a request or died; the text names the example.
+        """
+        ...
 
 
 class _Rollout:

@@ -7,6 +7,7 @@ Nothing here imports the host, so that the part which decides about tokens is te
 from __future__ import annotations
 
 import asyncio
+import itertools
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ from nemo_mixsd.mixing.verifier import make_verifier
 from nemo_mixsd.types import Discard, MixRequest, Target
 
 Outcome = Target | Discard
+_COUNT = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,32 +71,17 @@ class AsyncLLMEngine:
         self._parameters = parameters
         self._done: queue.SimpleQueue[SegmentResult | Exception] = queue.SimpleQueue()
         self._in_flight = 0
-        self._count = 0
 
     def submit(self, request: SegmentRequest) -> None:
         """Take a request."""
         self._in_flight += 1
-        self._count += 1
-        name = f"mixsd-{id(self)}-{self._count}"
-        asyncio.run_coroutine_threadsafe(self._serve(name, request), self._loop)
+        asyncio.run_coroutine_threadsafe(self._serve(request), self._loop)
 
-    async def _serve(self, name: str, request: SegmentRequest) -> None:
+    async def _serve(self, request: SegmentRequest) -> None:
         try:
-            last = None
-            prompt = {"prompt_token_ids": list(request.prompt_ids)}
-            async for output in self._llm.generate(
-                prompt=prompt, sampling_params=self._parameters(request), request_id=name
-            ):
-                last = output
-            tokens = tuple(last.outputs[0].token_ids) if last is not None else ()
-            if not tokens:
-                raise EngineError(f"example {request.example_id!r}: vLLM ended its request without a token")
-            self._done.put(SegmentResult(request.key, tokens, "stop" if tokens[-1] in self._stop else "length"))
-        except EngineError as error:
+            self._done.put(await respond(self._llm, request, self._parameters(request), self._stop))
+        except Exception as error:  # raised again by ``poll``
             self._done.put(error)
-        except Exception as error:  # vLLM lets through whatever its processes raise
-            message = f"example {request.example_id!r}: vLLM failed: {error!r}"
-            self._done.put(EngineError(message))
 
     def poll(self) -> list[SegmentResult]:
         """Wait for one finished request and return all that are.
@@ -158,3 +145,29 @@ async def mix(
             yield item
     finally:
         stopped.set()
+
+
+async def respond(llm: Any, segment: SegmentRequest, parameters: Any, stop_ids: frozenset[int]) -> SegmentResult:
+    """Decode one request with an ``AsyncLLM`` of the running event loop: plain generation, for evaluations.
+
+    Args:
+        llm: The engine.
+        segment: What to decode.
+        parameters: vLLM's sampling parameters of it.
+        stop_ids: Ids that end it.
+
+    Raises:
+        EngineError: vLLM refused the request or failed; names the example.
+    """
+    last = None
+    name = f"mixsd-respond-{next(_COUNT)}"
+    try:
+        prompt = {"prompt_token_ids": list(segment.prompt_ids)}
+        async for output in llm.generate(prompt=prompt, sampling_params=parameters, request_id=name):
+            last = output
+    except Exception as error:  # vLLM lets through whatever its processes raise
+        raise EngineError(f"example {segment.example_id!r}: vLLM failed: {error!r}") from error
+    tokens = tuple(last.outputs[0].token_ids) if last is not None else ()
+    if not tokens:
+        raise EngineError(f"example {segment.example_id!r}: vLLM ended its request without a token")
+    return SegmentResult(segment.key, tokens, "stop" if tokens[-1] in stop_ids else "length")

@@ -6,7 +6,6 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,10 @@ from nemo_rl.models.generation.vllm.vllm_generation import VllmGeneration
 
 from nemo_mixsd.config import RunConfig
 from nemo_mixsd.errors import ConfigError, EngineError
-from nemo_mixsd.mixing.engines.vllm_options import NOISE
+from nemo_mixsd.mixing.engines.base import Sampling, SegmentRequest
 from nemo_mixsd.mixing.mixer import MixerSettings
 from nemo_mixsd.nemo.backend import check_gpus
+from nemo_mixsd.nemo.generation_config import generation_section, vllm_section
 from nemo_mixsd.nemo.mix_worker import MixJob, Outcome
 from nemo_mixsd.nemo.names import WORKER_CLASS
 from nemo_mixsd.nemo.registration import register
@@ -33,85 +33,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-VLLM: dict[str, Any] = {
-    "tensor_parallel_size": 1,
-    "pipeline_parallel_size": 1,
-    "expert_parallel_size": 1,
-    "gpu_memory_utilization": 0.9,
-    "kv_cache_dtype": "auto",
-    "enforce_eager": False,
-    "skip_tokenizer_init": False,
-    "max_model_len": None,
-    "precision": None,
-}
-"""Defaults of ``policy.generation.vllm_cfg``; the last two come from the recipe's other sections."""
-
-GENERATION: dict[str, Any] = {
-    "backend": "vllm",
-    "max_new_tokens": 1,
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "top_k": None,
-    "val_temperature": 1.0,
-    "val_top_p": 1.0,
-    "val_top_k": None,
-    "stop_token_ids": None,
-    "stop_strings": None,
-    "colocated": {"enabled": True, "resources": {"gpus_per_node": None, "num_nodes": None}},
-}
-"""Defaults of ``policy.generation``: what the host asks for. Each segment brings its own sampling parameters."""
-
 Start = Callable[[MixJob], Iterator[Outcome]]
 """Has one worker do a job."""
+Ask = Callable[[SegmentRequest], ray.ObjectRef]
+"""Has one worker decode one request; the reference is to a ``SegmentResult``."""
 
 
-def vllm_section(generation: Mapping[str, Any], sampled: bool) -> dict[str, Any]:
-    """``policy.generation`` as mixing needs it: base weights from disk, and the noise processor where it samples.
-
-    Raises:
-        ConfigError: The asynchronous engine is off, or ``vllm_kwargs`` has a key that the host passes itself.
-    """
-    settings = dict(generation.get("vllm_cfg") or {})
-    if not settings.get("async_engine"):
-        raise ConfigError(
-            "policy.generation.vllm_cfg.async_engine is off, but mixing needs the asynchronous engine; set it to true"
-        )
-    kwargs = dict(generation.get("vllm_kwargs") or {})
-    for key in ("worker_extension_cls", "seed"):
-        if key in kwargs:
-            raise ConfigError(
-                f"policy.generation.vllm_kwargs.{key} is set, but NeMo-RL passes it to vLLM itself and would fail with "
-                "a duplicate keyword; remove it"
-            )
-    if sampled:
-        kwargs["logits_processors"] = [*kwargs.get("logits_processors", []), NOISE]
-    settings = {**VLLM, **settings}
-    settings["load_format"] = "auto"  # the host's default is dummy weights that training sends over
-    settings["enable_prefix_caching"] = True
-    return {**GENERATION, **generation, "vllm_cfg": settings, "vllm_kwargs": kwargs}
-
-
-@contextmanager
-def host_workers(config: RunConfig, model_path: str, tokenizer: PreTrainedTokenizerBase) -> Iterator[list[Start]]:
-    """The host's vLLM workers with the base model, on the GPUs of the recipe; given back at the end.
+def start_workers(
+    config: RunConfig, model_path: str, tokenizer: PreTrainedTokenizerBase, sampled: bool
+) -> MixedGeneration:
+    """The host's vLLM workers with a model, on the GPUs of the recipe; ``close`` gives them back.
 
     Args:
         config: The recipe; ``policy.generation``, ``mixing`` and ``cluster`` are read.
-        model_path: The base model.
+        model_path: The model.
         tokenizer: For the host's settings.
-
-    Yields:
-        What ``HostMixer`` takes: one starter for each data-parallel worker.
+        sampled: Whether anything is to be sampled at a temperature above 0.
 
     Raises:
         BackendError: The host is not there or not supported, or there are fewer GPUs than the recipe asks.
         ConfigError: ``policy.generation`` does not fit.
     """
     register()
-    generation = vllm_section(
-        config.policy.model_dump().get("generation") or {"vllm_cfg": {"async_engine": True}},
-        sampled=config.mixing.temperature > 0,
-    )
+    generation = vllm_section(generation_section(config), sampled)
     section = generation["vllm_cfg"]
     section["max_model_len"] = section["max_model_len"] or config.mixing.max_total_tokens
     section["precision"] = section["precision"] or config.policy.precision
@@ -127,12 +71,7 @@ def host_workers(config: RunConfig, model_path: str, tokenizer: PreTrainedTokeni
         num_gpus_per_node=gpus,
         max_colocated_worker_groups=1,
     )
-    workers = MixedGeneration(cluster, generation)
-    try:
-        yield workers.starters()
-    finally:
-        workers.shutdown()
-        cluster.shutdown()
+    return MixedGeneration(cluster, generation)
 
 
 class MixedGeneration(VllmGeneration):  # type: ignore[misc]
@@ -182,10 +121,31 @@ class MixedGeneration(VllmGeneration):  # type: ignore[misc]
         self.dp_openai_server_base_urls = self._report_dp_openai_server_base_urls()
         self.device_uuids = self._report_device_id()
         self._step_metrics_snapshot = None
+        self._cluster = cluster
+
+    def close(self) -> None:
+        """End the workers and give their GPUs back."""
+        self.shutdown()
+        self._cluster.shutdown()
+
+    def askers(self, sampling: Sampling, stop_ids: frozenset[int]) -> list[Ask]:
+        """One for each data-parallel worker; each has its worker decode one request, and returns at once."""
+        return [self._asker(worker, sampling, stop_ids) for worker in self._leaders()]
+
+    def _asker(self, worker: int, sampling: Sampling, stop_ids: frozenset[int]) -> Ask:
+        def ask(request: SegmentRequest) -> ray.ObjectRef:
+            return self.worker_group.run_single_worker_single_data(
+                method_name="respond", worker_idx=worker, request=request, sampling=sampling, stop_ids=stop_ids
+            )
+
+        return ask
+
+    def _leaders(self) -> list[int]:
+        return [self.worker_group.get_dp_leader_worker_idx(shard) for shard in range(self.dp_size)]
 
     def starters(self) -> list[Start]:
         """One for each data-parallel worker."""
-        return [self._starter(self.worker_group.get_dp_leader_worker_idx(shard)) for shard in range(self.dp_size)]
+        return [self._starter(worker) for worker in self._leaders()]
 
     def _starter(self, worker: int) -> Start:
         def start(job: MixJob) -> Iterator[Outcome]:

@@ -1,4 +1,4 @@
-"""The host's asynchronous vLLM worker with one method more: ``mix``."""
+"""The host's asynchronous vLLM worker with two methods more: ``mix`` and ``respond``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import ray
 from nemo_rl.models.generation.vllm.vllm_worker_async import VllmAsyncGenerationWorkerImpl
 
 from nemo_mixsd import models
-from nemo_mixsd.nemo.mix_worker import MixJob, Outcome, mix
+from nemo_mixsd.mixing.engines.base import Sampling, SegmentRequest, SegmentResult
+from nemo_mixsd.nemo.mix_worker import MixJob, Outcome, mix, respond
 
 
 class MixingWorkerImpl(VllmAsyncGenerationWorkerImpl):  # type: ignore[misc]
@@ -33,6 +34,17 @@ class MixingWorkerImpl(VllmAsyncGenerationWorkerImpl):  # type: ignore[misc]
         )
         async for outcome in outcomes:
             yield outcome
+
+    async def respond(self, request: SegmentRequest, sampling: Sampling, stop_ids: frozenset[int]) -> SegmentResult:
+        """Decode one request, beside whatever else is in flight.
+
+        Raises:
+            EngineError: vLLM refused the request or failed; names the example.
+        """
+        from nemo_mixsd.mixing.engines.vllm_core import RequestParams
+
+        parameters = RequestParams(stop_ids, sampling).build(request, delta=False)
+        return await respond(self.llm, request, parameters, stop_ids)
 
 
 MixingWorker = ray.remote(MixingWorkerImpl)

@@ -16,8 +16,9 @@ from nemo_mixsd.mixing.mixer import Mixer, MixerSettings
 from nemo_mixsd.mixing.verifier import make_verifier
 from nemo_mixsd.nemo import names, register
 from nemo_mixsd.nemo.backend import check_gpus
+from nemo_mixsd.nemo.generation_config import NOISE, vllm_section
 from nemo_mixsd.nemo.mix_worker import MixJob, mix
-from nemo_mixsd.nemo.mixing import NOISE, HostMixer, vllm_section
+from nemo_mixsd.nemo.mixing import HostMixer
 from nemo_mixsd.nemo.vllm_worker import MixingWorkerImpl
 from nemo_mixsd.types import MixRequest, Target
 from tests.tiny import EOS, make_model, make_tokenizer

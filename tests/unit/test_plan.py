@@ -162,6 +162,9 @@ def test_the_measure_of_forgetting_can_be_left_out(config):
     assert dict(plan.lines())["base"] == "evaluate on train 2"
 
 
+LOCAL, HOST = module.Choice("local", ""), module.Choice("nemo_rl", "")
+
+
 @pytest.fixture
 def machine(monkeypatch):
     """Pretends what is installed: ``machine(gpu, vllm, host)``."""
@@ -193,7 +196,7 @@ def machine(monkeypatch):
 )
 def test_which_engine_and_why(machine, asked, gpu, vllm, chosen):
     machine(gpu, vllm, False)
-    choice = choose_engine(make_config(mixing__engine=asked).mixing)
+    choice = choose_engine(make_config(mixing__engine=asked), LOCAL)
     assert choice.name == chosen
     assert (choice.reason == "as the recipe says") == (asked != "auto")
     if asked == "auto" and chosen == "hf":
@@ -221,9 +224,30 @@ def test_which_backend_and_why(machine, asked, gpu, host, chosen):
 def test_engines_and_backends_that_are_not_to_be_had(machine):
     machine(True, False, False)
     with pytest.raises(BackendError, match=r"mixing\.engine=vllm: vLLM is not installed .*mixing\.engine=hf"):
-        choose_engine(make_config(mixing__engine="vllm").mixing)
+        choose_engine(make_config(mixing__engine="vllm"), LOCAL)
     with pytest.raises(BackendError, match=r"backend=nemo_rl: NeMo-RL is not installed"):
         choose_backend(make_config(backend="nemo_rl"))
+
+
+@pytest.mark.parametrize(("gpus", "chosen"), [(0, "hf"), (1, "nemo_rl"), (4, "nemo_rl")])
+def test_the_hosts_workers_generate_where_the_host_trains_on_gpus(machine, gpus, chosen):
+    machine(False, False, True)
+    assert choose_engine(make_config(cluster={"gpus_per_node": gpus}), HOST).name == chosen
+
+
+def test_the_hosts_workers_as_the_recipe_says(machine):
+    machine(False, False, True)
+    asked = {"mixing__engine": "nemo_rl"}
+    assert choose_engine(make_config(**asked, cluster={"gpus_per_node": 2}), LOCAL).name == "nemo_rl"
+    with pytest.raises(BackendError, match=r"cluster\.gpus_per_node is 0"):
+        choose_engine(make_config(**asked, cluster={"gpus_per_node": 0}), LOCAL)
+    section = {"vllm_cfg": {"async_engine": False}}
+    config = make_config(**asked, cluster={"gpus_per_node": 2}, policy__generation=section)
+    with pytest.raises(ConfigError, match="async_engine is off"):
+        choose_engine(config, LOCAL)
+    machine(True, True, False)
+    with pytest.raises(BackendError, match=r"mixing\.engine=nemo_rl: NeMo-RL is not installed"):
+        choose_engine(make_config(**asked), LOCAL)
 
 
 def test_planning_imports_no_trainer():
