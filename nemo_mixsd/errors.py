@@ -49,3 +49,7 @@ class JournalError(MixSDError, ValueError):
 
 class BackendError(MixSDError, RuntimeError):
     """The training backend that the recipe asks for is not to be had on this machine."""
+
+
+class AnalysisError(MixSDError, ValueError):
+    """Checkpoints, a Fisher file or samples do not fit together or are damaged; the text names file and parameter."""
