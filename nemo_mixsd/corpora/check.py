@@ -11,7 +11,8 @@ from rich.text import Text
 
 from nemo_mixsd.corpora.base import Corpus
 from nemo_mixsd.corpora.columns import shown
-from nemo_mixsd.mixing.verifier import ContainsVerifier, Verifier, make_verifier, normalise
+from nemo_mixsd.evals.answers import normalise
+from nemo_mixsd.mixing.verifier import ContainsVerifier, Verifier, make_verifier
 from nemo_mixsd.randomness import digest
 from nemo_mixsd.types import Example
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nemo_mixsd.errors import ConfigError
-from nemo_mixsd.mixing.verifier import extract_boxed, extract_number, make_verifier
+from nemo_mixsd.evals.answers import extract_answer
+from nemo_mixsd.mixing.verifier import make_verifier
 
 Judged = tuple[bool, str | None]
 """The verdict on a response, and the answer that was found in it."""
@@ -36,8 +37,8 @@ def judge(responses: Sequence[str], metadata: Sequence[dict[str, Any]]) -> list[
 
 def _given_answer(verifier: str, response: str) -> str | None:
     if verifier == "boxed":
-        return extract_boxed(response)
-    return extract_number(response) if verifier == "number" else response.strip() or None
+        return extract_answer(response, "boxed")
+    return extract_answer(response, "last_number") if verifier == "number" else response.strip() or None
 
 
 class VerifierWorker:

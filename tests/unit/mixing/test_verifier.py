@@ -7,15 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nemo_mixsd.errors import ConfigError
-from nemo_mixsd.mixing.verifier import (
-    VERIFIERS,
-    as_number,
-    extract_boxed,
-    extract_number,
-    make_verifier,
-    normalise,
-    same_value,
-)
+from nemo_mixsd.evals.answers import as_number, extract_boxed, extract_number, normalise, same_value
+from nemo_mixsd.mixing.verifier import VERIFIERS, make_verifier
 
 CONTAINS = [
     ("It is Lisbon.", "Lisbon", True),
