@@ -20,6 +20,7 @@ from nemo_mixsd.host_sections import CheckpointingConfig, ClusterConfig, LoggerC
 from nemo_mixsd.mixing.config import MixingConfig
 from nemo_mixsd.recipe import load_recipe, nearest
 from nemo_mixsd.section import Section
+from nemo_mixsd.training.distill_config import OpsdConfig
 from nemo_mixsd.types import Method, PromptStyle
 
 HOST_SECTIONS = ("data", "distillation", "loss_fn", "teacher", "env")
@@ -66,6 +67,8 @@ class RunConfig(Section):
     """Naive and expert prompts."""
     mixing: MixingConfig = Field(default_factory=MixingConfig)
     """Target generation."""
+    opsd: OpsdConfig = Field(default_factory=OpsdConfig)
+    """Methods with a teacher while they train: ``opsd``, ``opsd_nll``, ``mixsd_kl``."""
     evals: EvalsConfig = Field(default_factory=EvalsConfig)
     """Evaluation."""
     analysis: AnalysisConfig = Field(default_factory=AnalysisConfig)
