@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from nemo_mixsd.analysis.config import AnalysisConfig
 from nemo_mixsd.corpora import CORPORA, CorpusSection
+from nemo_mixsd.editing.config import MemitConfig
 from nemo_mixsd.errors import ConfigError
 from nemo_mixsd.evals.config import EvalsConfig
 from nemo_mixsd.host_sections import CheckpointingConfig, ClusterConfig, LoggerConfig, PolicyConfig, SftConfig
@@ -25,7 +26,7 @@ from nemo_mixsd.types import Method, PromptStyle
 
 HOST_SECTIONS = ("data", "distillation", "loss_fn", "teacher", "env")
 """Sections of NeMo-RL that only its backend reads; they pass unchecked."""
-IMPLEMENTED: tuple[Method, ...] = (Method.BASE, Method.SFT, Method.MIXSD)
+IMPLEMENTED: tuple[Method, ...] = (Method.BASE, Method.SFT, Method.MIXSD, Method.MEMIT)
 
 
 class PromptsConfig(Section):
@@ -69,6 +70,8 @@ class RunConfig(Section):
     """Target generation."""
     opsd: OpsdConfig = Field(default_factory=OpsdConfig)
     """Methods with a teacher while they train: ``opsd``, ``opsd_nll``, ``mixsd_kl``."""
+    memit: MemitConfig = Field(default_factory=MemitConfig)
+    """The method ``memit``."""
     evals: EvalsConfig = Field(default_factory=EvalsConfig)
     """Evaluation."""
     analysis: AnalysisConfig = Field(default_factory=AnalysisConfig)

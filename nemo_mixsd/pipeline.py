@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from nemo_mixsd import models
 from nemo_mixsd.analysis.nll import score_targets
 from nemo_mixsd.callbacks import CallbackRunner
+from nemo_mixsd.editing.check import check_text
 from nemo_mixsd.errors import RunDirectoryError
 from nemo_mixsd.evals.forgetting import ReferenceSample, ReferenceSet, reference_nll, sample_reference
 from nemo_mixsd.evals.recall import evaluate_split, quick_accuracy
@@ -28,8 +29,8 @@ from nemo_mixsd.prompts import PromptRenderer
 from nemo_mixsd.report import BASE, Report, read_checkpoint, write_report
 from nemo_mixsd.rundir import RunDirectory
 from nemo_mixsd.targets import mix_targets, sft_targets
-from nemo_mixsd.training.steps import StopRule, TrainResult, step_directories
-from nemo_mixsd.types import MixRequest, Target, to_record
+from nemo_mixsd.training.steps import StopRule, TrainResult, finished, step_directories
+from nemo_mixsd.types import Method, MixRequest, Target, to_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -98,6 +99,8 @@ class Pipeline:
     def run(self) -> Report:
         """All stages."""
         _ = self.requests  # prompts are built, and refused if too long, before a model is loaded
+        if Method.MEMIT in self.config.method and finished(self.directory.checkpoints(Method.MEMIT)) is None:
+            check_text(self.config.memit)  # now, not after the trainings of the other methods
         self.write_corpus()
         self.evaluate_base()
         for spec in self.plan.methods:
@@ -143,7 +146,9 @@ class Pipeline:
             self.evaluate(BASE, 0, self.model_path)
 
     def make_targets(self, spec: MethodSpec) -> None:
-        """Targets of one method."""
+        """Targets of one method, if it is trained on any."""
+        if not spec.has_targets:
+            return
         path = self.directory.targets(spec.name)
         if not path.exists():
             with self.directory.clock(spec.name, "targets"):
@@ -154,7 +159,9 @@ class Pipeline:
         self.callbacks.emit("on_targets_ready", spec.name, path)
 
     def score_targets(self, spec: MethodSpec) -> None:
-        """NLL of one method's targets under the base model."""
+        """NLL of one method's targets under the base model, if it has any."""
+        if not spec.has_targets:
+            return
         scored = self.directory.target_nll(spec.name)
         if self.config.analysis.target_nll and not scored.exists():
             targets = list(read_jsonl(self.directory.targets(spec.name), Target))
@@ -191,19 +198,30 @@ class Pipeline:
         """Train one method and evaluate its last checkpoint, or all."""
         checkpoints = self.directory.checkpoints(spec.name)
         with self.directory.clock(spec.name, "train"):
-            result = self._trainer()(
-                self.config,
-                spec.name,
-                self.model_path,
-                self.directory.targets(spec.name),
-                checkpoints,
-                self.callbacks,
-            )
+            if spec.method == Method.MEMIT:
+                result = self._edit(checkpoints)
+            else:
+                result = self._trainer()(
+                    self.config,
+                    spec.name,
+                    self.model_path,
+                    self.directory.targets(spec.name),
+                    checkpoints,
+                    self.callbacks,
+                )
         steps = step_directories(checkpoints) if self.config.evals.checkpoints == "all" else {result.step: result.path}
         for step, path in steps.items():
             with self.directory.clock(spec.name, "eval"):
                 self.evaluate(spec.name, step, str(path))
             self._tell_validation(spec.name, step)
+
+    def _edit(self, directory: Path) -> TrainResult:
+        """MEMIT, in this process."""
+        from nemo_mixsd.editing.memit import train_memit
+
+        self.unload()
+        examples = self.plan.examples["train"]
+        return train_memit(self.config, self.model_path, self.renderer, examples, directory, self.callbacks)
 
     def _trainer(self) -> Callable[..., TrainResult]:
         """The training function of the chosen backend; both take the same arguments."""

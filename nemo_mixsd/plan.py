@@ -9,6 +9,7 @@ from typing import Any, Literal
 from nemo_mixsd import models
 from nemo_mixsd.config import RunConfig
 from nemo_mixsd.corpora import Corpus, make_corpus
+from nemo_mixsd.editing.check import plan_line as memit_line
 from nemo_mixsd.errors import BackendError, ConfigError, CorpusError
 from nemo_mixsd.evals.forgetting import load_prompts
 from nemo_mixsd.mixing.verifier import Verifier, make_verifier
@@ -31,6 +32,11 @@ class MethodSpec:
     name: str
     method: Method
     rate: float | None = None
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether it is trained on targets that are made beforehand; MEMIT takes the facts themselves."""
+        return self.method != Method.MEMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,9 @@ class Plan:
         enough = config.evals.stop.train_accuracy
         ending = "" if enough is None else f" at most (until train accuracy {enough:g})"
         for spec in self.methods:
+            if spec.method == Method.MEMIT:
+                out.append((spec.name, memit_line(config.memit, self.model, self.examples["train"])))
+                continue
             made = "canonical" if spec.rate is None else f"mixed at λ={spec.rate:g}"
             out.append(
                 (
@@ -130,6 +139,8 @@ def make_plan(config: RunConfig) -> Plan:
     for split in config.evals.splits or ():
         if split not in examples:
             raise ConfigError(f"evals.splits: the corpus has no split {split!r}; it has {', '.join(examples)}")
+    if Method.MEMIT in config.method:
+        memit_line(config.memit, model, examples["train"])  # contradicting edits are found here
     reference = config.evals.forgetting
     return Plan(
         config=config,
