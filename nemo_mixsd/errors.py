@@ -53,3 +53,7 @@ class BackendError(MixSDError, RuntimeError):
 
 class AnalysisError(MixSDError, ValueError):
     """Checkpoints, a Fisher file or samples do not fit together or are damaged; the text names file and parameter."""
+
+
+class SandboxError(MixSDError, RuntimeError):
+    """The sandbox for programs failed itself; that is no verdict on the program."""
