@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from nemo_mixsd import models
 from nemo_mixsd.analysis.nll import score_targets
+from nemo_mixsd.analysis.tokens import keep_pieces
 from nemo_mixsd.callbacks import CallbackRunner
 from nemo_mixsd.editing.check import check_text
 from nemo_mixsd.errors import RunDirectoryError
@@ -26,6 +27,7 @@ from nemo_mixsd.mixing.engines.base import Engine, Sampling
 from nemo_mixsd.mixing.mixer import Mixer, MixerSettings, Rollouts
 from nemo_mixsd.plan import MethodSpec, Plan
 from nemo_mixsd.prompts import PromptRenderer
+from nemo_mixsd.rate_stage import settle_rate
 from nemo_mixsd.report import BASE, Report, read_checkpoint, write_report
 from nemo_mixsd.rundir import RunDirectory
 from nemo_mixsd.targets import mix_targets, sft_targets
@@ -103,6 +105,7 @@ class Pipeline:
             check_text(self.config.memit)  # now, not after the trainings of the other methods
         self.write_corpus()
         self.evaluate_base()
+        self.plan = settle_rate(self)
         for spec in self.plan.methods:
             self.make_targets(spec)
         for spec in self.plan.methods:  # after all, so that one engine serves every rate
@@ -159,9 +162,13 @@ class Pipeline:
         self.callbacks.emit("on_targets_ready", spec.name, path)
 
     def score_targets(self, spec: MethodSpec) -> None:
-        """NLL of one method's targets under the base model, if it has any."""
+        """NLL of one method's targets under the base model and the texts of their tokens, if it has any."""
         if not spec.has_targets:
             return
+        pieces = self.directory.token_text(spec.name)
+        if not pieces.exists():
+            decode = partial(self.tokenizer.decode, clean_up_tokenization_spaces=False)
+            keep_pieces(decode, read_jsonl(self.directory.targets(spec.name), Target), pieces)
         scored = self.directory.target_nll(spec.name)
         if self.config.analysis.target_nll and not scored.exists():
             targets = list(read_jsonl(self.directory.targets(spec.name), Target))
@@ -172,20 +179,25 @@ class Pipeline:
         mixing = self.config.mixing
         sampling = Sampling(mixing.temperature, mixing.top_k, mixing.seed)
         with self.engine(self.model_path, sampling, mixing.max_in_flight) as engine:
-            settings = MixerSettings(
-                name=spec.name,
-                rate=rate,
-                seed=mixing.seed,
-                max_retries=mixing.max_retries,
-                max_new_tokens=mixing.max_new_tokens,
-                max_total_tokens=self.max_total_tokens,
-                accept_truncated=mixing.accept_truncated,
-                deterministic=mixing.temperature == 0,
-                max_in_flight=mixing.max_in_flight,
-            )
-            mix_targets(self.plan, self._mixer(engine, settings), self.requests, self.directory)
+            mixer = self.mixer(engine, self.mixer_settings(spec.name, rate))
+            mix_targets(self.plan, mixer, self.requests, self.directory)
 
-    def _mixer(self, engine: Engine, settings: MixerSettings) -> Rollouts:
+    def mixer_settings(self, name: str, rate: float) -> MixerSettings:
+        """What decides the targets of one rate."""
+        mixing = self.config.mixing
+        return MixerSettings(
+            name=name,
+            rate=rate,
+            seed=mixing.seed,
+            max_retries=mixing.max_retries,
+            max_new_tokens=mixing.max_new_tokens,
+            max_total_tokens=self.max_total_tokens,
+            accept_truncated=mixing.accept_truncated,
+            deterministic=mixing.temperature == 0,
+            max_in_flight=mixing.max_in_flight,
+        )
+
+    def mixer(self, engine: Engine, settings: MixerSettings) -> Rollouts:
         """Mixes in this process, or where the engine is if that is on NeMo-RL's workers."""
         if self.plan.engine.name == "nemo_rl":
             from nemo_mixsd.nemo.host_engine import HostEngine

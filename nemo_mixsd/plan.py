@@ -12,6 +12,7 @@ from nemo_mixsd.corpora import Corpus, make_corpus
 from nemo_mixsd.editing.check import plan_line as memit_line
 from nemo_mixsd.errors import BackendError, ConfigError, CorpusError
 from nemo_mixsd.evals.forgetting import load_prompts
+from nemo_mixsd.mixing.auto_rate import rate_plan
 from nemo_mixsd.mixing.verifier import Verifier, make_verifier
 from nemo_mixsd.prompts import PromptTemplates, choose_templates
 from nemo_mixsd.rundir import check_same_configuration
@@ -27,11 +28,15 @@ BackendName = Literal["local", "nemo_rl"]
 
 @dataclass(frozen=True, slots=True)
 class MethodSpec:
-    """One row to be produced. ``name`` is the report name: ``sft``, ``mixsd@0.3``."""
+    """One row to be produced. ``name`` is the report name: ``sft``, ``mixsd@0.3``.
+
+    ``auto`` says that a probe is still to choose the rate (``rate_stage``); the name is ``mixsd@auto`` until then.
+    """
 
     name: str
     method: Method
     rate: float | None = None
+    auto: bool = False
 
     @property
     def has_targets(self) -> bool:
@@ -96,6 +101,7 @@ class Plan:
                 out.append((spec.name, memit_line(config.memit, self.model, self.examples["train"])))
                 continue
             made = "canonical" if spec.rate is None else f"mixed at λ={spec.rate:g}"
+            made = rate_plan(config.run_dir, config.mixing.auto) if spec.auto else made
             out.append(
                 (
                     spec.name,
@@ -176,7 +182,9 @@ def method_specs(config: RunConfig) -> tuple[MethodSpec, ...]:
     """What is trained: every method, MixSD once a rate. The base model is measured without being asked for."""
     specs: list[MethodSpec] = []
     for method in config.method:
-        if method == Method.MIXSD:
+        if method == Method.MIXSD and config.mixing.rate == "auto":
+            specs.append(MethodSpec("mixsd@auto", method, auto=True))
+        elif method == Method.MIXSD:
             specs += [MethodSpec(f"mixsd@{rate:.12g}", method, rate) for rate in dict.fromkeys(config.mixing.rate)]
         elif method != Method.BASE:
             specs.append(MethodSpec(method.value, method))

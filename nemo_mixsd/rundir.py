@@ -21,6 +21,7 @@ NEUTRAL = (
     "run_dir",
     "method",
     "mixing.rate",
+    "mixing.auto",  # a choice that was made keeps the fingerprint of its settings (mixing.auto_rate)
     "mixing.max_in_flight",
     "evals.batch_size",
     "evals.checkpoints",
@@ -102,6 +103,10 @@ class RunDirectory:
     def target_nll(self, name: str) -> Path:
         """Per-token NLL of a method's targets under the base model."""
         return self.path / "analysis" / "target_nll" / f"{name}.jsonl"
+
+    def token_text(self, name: str) -> Path:
+        """Texts of the single tokens of a method's targets, so that a report needs no tokenizer."""
+        return self.path / "analysis" / "token_text" / f"{name}.jsonl"
 
     @property
     def seconds_file(self) -> Path:

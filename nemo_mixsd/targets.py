@@ -53,7 +53,7 @@ def mix_targets(plan: Plan, mixer: Rollouts, requests: Sequence[MixRequest], dir
         CorpusError: Every example was discarded, so that there is nothing to train on.
     """
     name = mixer.settings.name
-    ignored = {"rate", "max_in_flight", "engine"}
+    ignored = {"rate", "auto", "max_in_flight", "engine"}
     settings = plan.config.mixing.model_dump(exclude=ignored)
     key = fingerprint(plan.model.name, mixer.settings.rate, settings, plan.verifier.name)
     path = directory.targets(name)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from nemo_mixsd.section import Rate, Section
 from nemo_mixsd.types import VerifierName
@@ -31,11 +31,34 @@ class VllmConfig(Section):
     """Further arguments of vLLM's ``EngineArgs``."""
 
 
+class AutoRateConfig(Section):
+    """How ``mixing.rate: auto`` chooses λ; see ``mixing.auto_rate``. A rule of ours, not the paper's."""
+
+    candidates: list[Rate] = Field(default_factory=lambda: [0.1, 0.3, 0.5, 0.7], min_length=1)
+    """Mixing rates to try, in ascending order, until one is too dear."""
+    examples: int = Field(32, ge=1)
+    """Training examples of the probe, drawn at random by ``mixing.seed``."""
+    max_discarded: Rate = 0.05
+    """Largest share of the probe that may be discarded: facts that would not be taught."""
+    max_attempts: float = Field(4.0, ge=1)
+    """Most attempts an example, on average: what generation may cost."""
+    tolerance: Rate = 0.01
+    """A smaller λ is taken if its share of tokens above 8 nats is at most so much larger than the lowest one."""
+
+
+_RateField = Annotated[
+    Annotated[list[Rate], Field(min_length=1), Tag("list")] | Annotated[Literal["auto"], Tag("str")],
+    Discriminator(lambda value: "str" if isinstance(value, str) else "list"),
+]
+
+
 class MixingConfig(Section):
     """How targets are generated."""
 
-    rate: list[Rate] = Field(default_factory=lambda: [0.3], min_length=1)
-    """λ = P(naive) of Eq. 4; a list runs each, a single number is a list of one."""
+    rate: _RateField = Field(default_factory=lambda: [0.3])
+    """λ = P(naive) of Eq. 4; a list runs each, a single number is a list of one, ``auto`` chooses one by a probe."""
+    auto: AutoRateConfig = Field(default_factory=AutoRateConfig)
+    """How ``rate: auto`` chooses."""
     engine: Literal["auto", "hf", "vllm", "nemo_rl"] = "auto"
     """What generates. ``auto`` is ``vllm`` where it and a GPU are there, else ``hf``."""
     seed: int = 0
@@ -64,7 +87,7 @@ class MixingConfig(Section):
     @field_validator("rate", mode="before")
     @classmethod
     def _as_list(cls, value: Any) -> Any:
-        return value if isinstance(value, list) else [value]
+        return value if isinstance(value, list) or value == "auto" else [value]
 
     @model_validator(mode="after")
     def _sampling_fits(self) -> MixingConfig:
