@@ -240,9 +240,9 @@ class Pipeline:
         if self.plan.backend.name == "nemo_rl":
             from nemo_mixsd.nemo.backend import train_nemo
 
-            if self.config.evals.stop.train_accuracy is not None:
-                logger.warning("evals.stop is for the local backend; NeMo-RL trains to the last step")
-            return train_nemo
+            if self.config.evals.stop.train_accuracy is not None and self.config.cluster.gpus_per_node:
+                logger.warning("evals.stop is for a policy in this process; NeMo-RL's cluster trains to the last step")
+            return partial(train_nemo, stop=self._stop_rule())
         from nemo_mixsd.training.local import train_local
 
         return partial(train_local, stop=self._stop_rule())

@@ -29,7 +29,7 @@ class ForgettingConfig(Section):
 
 
 class StopConfig(Section):
-    """Ends a training early, when the facts are known. Local backend only."""
+    """Ends a training early, when the facts are known. Not on a cluster of NeMo-RL."""
 
     train_accuracy: float | None = Field(None, gt=0, le=1)
     """Greedy accuracy on the training questions that is enough; null trains to the last step."""

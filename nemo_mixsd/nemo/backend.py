@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from nemo_mixsd.io import read_jsonl, write_json
 from nemo_mixsd.nemo.compat import require_nemo_rl
 from nemo_mixsd.rundir import RunDirectory
 from nemo_mixsd.training.data import data_order, load_targets
-from nemo_mixsd.training.steps import COMPLETE, TrainResult, finished, step_directories, total_steps
+from nemo_mixsd.training.steps import COMPLETE, StopRule, TrainResult, finished, step_directories, total_steps
 from nemo_mixsd.types import Target
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def train_nemo(
     targets_path: Path,
     directory: Path,
     callbacks: CallbackRunner | None = None,
+    stop: StopRule | None = None,
 ) -> TrainResult:
     """Train a fresh copy of the base model on targets by NeMo-RL, or go on from the newest checkpoint.
 
@@ -64,6 +65,7 @@ def train_nemo(
         directory: Gets ``step_<n>/``, in the host's layout and loadable with ``from_pretrained``, and
             ``complete.json``.
         callbacks: Hear steps, validation, checkpoints and the end.
+        stop: Ends a training in this process before its last step, with a checkpoint where it ends.
 
     Raises:
         BackendError: The host is not there or not supported, there are fewer GPUs than the recipe asks, there are no
@@ -74,6 +76,7 @@ def train_nemo(
         return done
     host = require_nemo_rl()
     from nemo_mixsd.nemo.host_config import is_in_process, master_config
+    from nemo_mixsd.nemo.stopping import StoppingPolicy
 
     callbacks = callbacks or CallbackRunner()
     targets = load_targets(targets_path, config.policy.max_total_sequence_length)
@@ -90,8 +93,15 @@ def train_nemo(
     with make(settings, tokenizer, train_data, val_data) as inputs:
         if inputs.save_state.total_steps == 0:
             _preflight(config, inputs.policy, targets, name, int(tokenizer.pad_token_id))
-        _run_loop(settings, tokenizer, inputs, name, callbacks)
-    return _complete(directory, steps, time.monotonic() - start, name, callbacks)
+        if stop is not None and is_in_process(config):
+            done = inputs.save_state.total_steps
+            if stop.due(done) and stop.reached(inputs.policy.model):  # killed between its last step and its end
+                return _complete(directory, done, time.monotonic() - start, name, callbacks)
+            policy = StoppingPolicy(inputs.policy, settings, stop, done)
+            _run_loop(settings, tokenizer, replace(inputs, policy=policy), name, callbacks)
+        else:
+            _run_loop(settings, tokenizer, inputs, name, callbacks)
+    return _complete(directory, settings.sft.max_num_steps, time.monotonic() - start, name, callbacks)
 
 
 def _preflight(config: RunConfig, policy: Any, targets: list[Target], name: str, pad_id: int) -> None:

@@ -15,8 +15,8 @@ from nemo_mixsd.callbacks import CallbackRunner
 from nemo_mixsd.errors import BackendError
 
 
-class _Wrapper:
-    """Passes every attribute on that it does not have itself."""
+class Wrapper:
+    """Stands before an object of the host and passes every attribute on that it does not have itself."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -25,7 +25,7 @@ class _Wrapper:
         return getattr(self._inner, name)
 
 
-class ListeningLogger(_Wrapper):
+class ListeningLogger(Wrapper):
     """The host's ``Logger``; ``on_train_step`` and ``on_validation`` come from the metrics that the loop logs."""
 
     def __init__(self, inner: Any, name: str, callbacks: CallbackRunner) -> None:
@@ -60,7 +60,7 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-class ListeningCheckpointer(_Wrapper):
+class ListeningCheckpointer(Wrapper):
     """The host's ``CheckpointManager``; ``on_checkpoint_saved`` comes after a checkpoint has its final name."""
 
     def __init__(self, inner: Any, name: str, callbacks: CallbackRunner, publish: Callable[[Path], None]) -> None:

@@ -16,7 +16,7 @@ from nemo_mixsd.nemo.backend import train_nemo
 from nemo_mixsd.nemo.policy import InProcessPolicy
 from nemo_mixsd.randomness import KeyedRandom
 from nemo_mixsd.training.local import train_local
-from nemo_mixsd.training.steps import step_directories
+from nemo_mixsd.training.steps import StopRule, step_directories
 from nemo_mixsd.types import Target
 
 STEPS, PERIOD = 20, 8
@@ -285,3 +285,31 @@ def test_a_loss_that_is_no_number_stops_with_a_remedy(tiny_model_dir, targets, t
 def test_recipes_that_do_not_fit(tiny_model_dir, targets, tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
         train_nemo(recipe(tiny_model_dir, tmp_path, **changes), "sft", str(tiny_model_dir), targets, tmp_path / "c")
+
+
+@pytest.mark.parametrize("train", [train_nemo, train_local])
+def test_a_rule_ends_training_early_with_a_checkpoint_there(tiny_model_dir, targets, tmp_path, train):
+    looked = []
+
+    def reached(model):
+        looked.append(model.training)
+        return len(looked) == 2
+
+    config = recipe(tiny_model_dir, tmp_path)
+    directory = tmp_path / "checkpoints" / "sft"
+    result = train(config, "sft", str(tiny_model_dir), targets, directory, stop=StopRule(3, reached))
+    assert result.step == 6 and looked == [False, False]
+    assert list(step_directories(directory)) == [6]
+    AutoModelForCausalLM.from_pretrained(result.path)
+
+
+def test_a_training_killed_at_its_early_end_is_finished_by_the_next_start(tiny_model_dir, targets, tmp_path):
+    config = recipe(tiny_model_dir, tmp_path)
+    directory = tmp_path / "checkpoints" / "sft"
+    arguments = (config, "sft", str(tiny_model_dir), targets, directory)
+    train_nemo(*arguments, stop=StopRule(3, lambda model: True))
+    (directory / "complete.json").unlink()  # as if it had been killed before this was written
+    recorder = Recorder()
+    again = train_nemo(*arguments, runner(recorder), stop=StopRule(3, lambda model: True))
+    assert again.step == 3
+    assert [heard[0] for heard in recorder.heard] == ["end"], "no step is taken again"
