@@ -40,7 +40,7 @@ _ANSWER_IS = re.compile(
     r"(?:\bis\b[*_\s]*:?|\bequals\b|\bwould be\b|\bmust be\b|:|=)[*_\s]*([^\n]+)",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"\.(?=\s+[^\d\s]|\s*$)|(?<=[^.])[!?](?=\s|$)")
+_SENTENCE_END = re.compile(r"\.(?=\s+[^\d\s]|\s*$)|(?<=[^.\\])[!?](?=\s|$)")
 _LETTER = r"[\(\[]?\s*(?:option|choice|answer)?\s*[\(\[]?\s*([A-Z])\s*"
 _LETTER_HEAD = re.compile(_LETTER + r"(?:[\)\]]|[.:,;](?:\s|$)|\s+[-–—]|\s*$)", re.IGNORECASE)
 _LETTER_ALONE = re.compile(r"^[\s*_$]*" + _LETTER + r"[\)\]]?[\s.*_$]*$")

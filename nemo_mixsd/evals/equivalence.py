@@ -28,12 +28,13 @@ REMEMBERED = 20_000
 LONGEST = 2000
 """Characters of an expression; what is longer is no short answer, and is compared as written only."""
 
+_LAYOUT = re.compile(r"\\(?:left|right|displaystyle|textstyle|bigl?|bigr?|Bigl?|Bigr?|limits)(?![A-Za-z])\s*")
 _UNIT = r"(?:\\(?:text|mbox|mathrm|textrm)\{[^{}]*\}(?:\^\{?\d\}?)?)"
 _REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), by)
     for pattern, by in (
         (r"^(?:\$\$?|\\\(|\\\[)(.*?)(?:\$\$?|\\\)|\\\])$", r"\1"),
-        (r"\\(?:left|right|displaystyle|textstyle|bigl?|bigr?|Bigl?|Bigr?|limits)(?![A-Za-z])\s*", ""),
+        (_LAYOUT.pattern, ""),
         (r"\\[dtc]frac", r"\\frac"),
         (r"\{,\}", ","),
         (r"\\(?:[,!;: ]|quad\b|qquad\b)|~", " "),
@@ -49,7 +50,9 @@ _REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\^\{(\w)\}", r"^\1"),
     )
 )
-_TEXT_ONLY = re.compile(r"^\s*(?:\\(?:text|mbox|mathrm|textbf|textrm)\s*\{[^{}]*\}|[A-Za-z][A-Za-z .'-]+)\s*$")
+_TEXT_ONLY = re.compile(
+    r"^\s*(?:\\(?:text|mbox|mathrm|textbf|textrm)\s*\{[^{}]*\}|[A-Za-z]{3,}(?:[ '-][A-Za-z]+)*)\s*$"
+)
 _MIXED = re.compile(r"^(-?)(\d+)\s*\\frac\s*\{(\d+)\}\s*\{(\d+)\}$")
 _FRACTION = re.compile(r"^(-?)\s*(?:\\frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}|(\d+)\s*/\s*(\d+))$")
 _NAMED = re.compile(r"^(?:[A-Za-z]|\\[a-z]+|[A-Za-z]\([A-Za-z]\))\s*(?:=|\\in(?![a-z]))\s*")
@@ -88,15 +91,21 @@ def math_equal(given: str, gold: str) -> bool | None:
 
 def canonical(text: str) -> str:
     r"""An answer without what does not change it: ``\left``, spaces, units, dollar signs, degrees, a full stop."""
-    text = text.strip().rstrip(".").strip()
+    text = _unwrapped(text.strip().rstrip(".").strip())
     for pattern, by in _REPLACEMENTS:
         text = pattern.sub(by, text).strip()
-    while text.startswith("{") and _closes_at_end(text):
-        text = text[1:-1].strip()
+    text = _unwrapped(text)
     if as_number(text.replace(" ", "")) is not None:
         return text.replace(" ", "")
     words = _UNIT_WORDS.match(text)
     return words.group(1) if words and as_number(words.group(1)) is not None else text
+
+
+def _unwrapped(text: str) -> str:
+    """Without braces around the whole."""
+    while text.startswith("{") and _closes_at_end(text):
+        text = text[1:-1].strip()
+    return text
 
 
 def _closes_at_end(text: str) -> bool:
@@ -130,7 +139,7 @@ def _value(text: str) -> Fraction | None:
 
 def _bare(text: str) -> str:
     r"""``\text{(C)}`` as ``c``."""
-    return normalise(without_markup(text).strip("$ "))
+    return normalise(without_markup(_LAYOUT.sub("", text)).strip("$ "))
 
 
 def _brackets(text: str) -> str:

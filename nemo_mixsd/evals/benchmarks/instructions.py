@@ -22,30 +22,7 @@ CHECKS: Final[dict[str, Check]] = {}
 
 _CHOICES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 _ABBREVIATIONS = frozenset(
-    [
-        "mr",
-        "mrs",
-        "ms",
-        "dr",
-        "prof",
-        "sr",
-        "jr",
-        "st",
-        "vs",
-        "etc",
-        "inc",
-        "ltd",
-        "co",
-        "corp",
-        "e.g",
-        "i.e",
-        "fig",
-        "no",
-        "vol",
-        "approx",
-        "dept",
-        "est",
-    ]
+    "mr mrs ms dr prof sr jr st vs etc inc ltd co corp e.g i.e fig no vol approx dept est".split()  # noqa: SIM905
 )
 
 
