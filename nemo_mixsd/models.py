@@ -248,3 +248,11 @@ def context_length(path: str) -> int | None:
 
     value = getattr(AutoConfig.from_pretrained(path).get_text_config(), "max_position_embeddings", None)
     return int(value) if value else None
+
+
+def vocabulary_size(path: str) -> int | None:
+    """Tokens of the model's output layer, or None if its configuration does not say."""
+    from transformers import AutoConfig
+
+    value = getattr(AutoConfig.from_pretrained(path).get_text_config(), "vocab_size", None)
+    return int(value) if value else None

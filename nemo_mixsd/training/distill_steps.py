@@ -95,3 +95,20 @@ def distill_schedule(config: RunConfig, method: Method, count: int) -> DistillSc
     passes = opsd.max_num_epochs or config.sft.max_num_epochs
     limit = opsd.max_num_steps or config.sft.max_num_steps
     return DistillSchedule(prompts, n, prompts * n // batch, max(1, min(limit, passes * count // prompts)))
+
+
+def local_schedule(config: RunConfig, method: Method, count: int) -> DistillSchedule:
+    """The steps of a distillation on the local backend, where a step is an optimizer step.
+
+    Raises:
+        ConfigError: Rollouts do not divide into global batches, or a step would have several optimizer steps.
+    """
+    schedule = distill_schedule(config, method, count)
+    if schedule.updates_per_step > 1:
+        raise ConfigError(
+            f"opsd.prompts_per_step={config.opsd.prompts_per_step} is {schedule.updates_per_step} optimizer steps on "
+            "one set of rollouts, which only NeMo-RL takes; the local backend learns from each rollout with the "
+            "weights that made it: leave opsd.prompts_per_step null, or raise policy.train_global_batch_size to "
+            f"{schedule.samples_per_step}"
+        )
+    return schedule

@@ -102,6 +102,9 @@ class LocalTrainer(Trainer):  # type: ignore[misc]
             self.cost.seconds += time.monotonic() - self._since
             self._since = None
 
+    def after_step(self) -> None:
+        """What is to be done after each optimizer step, before it is looked at or saved."""
+
     def restore(self, checkpoint: Path) -> None:
         """Take up what a checkpoint keeps beside weights, optimizer and schedule."""
         self.cost = load_cost(checkpoint)
@@ -205,6 +208,7 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Save at the last step too, whatever the period; ask whether this is to be the last."""
+        self._trainer.after_step()
         self._trainer.stop_clock()
         stop = self._job.stop
         if stop and stop.due(state.global_step) and self._stop_now(stop, kwargs["model"]):
