@@ -32,6 +32,7 @@ def sft_target(example: Example, renderer: PromptRenderer) -> Target:
         attempts=0,
         finish_reason="stop",
         text=example.target,
+        generated=0,
     )
 
 

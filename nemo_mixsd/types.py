@@ -89,6 +89,8 @@ class Target:
         attempts: Rollouts made until the verifier accepted, 1 for the first; 0 for targets nobody sampled (SFT).
         finish_reason: Why the target ends.
         text: ``token_ids`` decoded without special tokens.
+        generated: Tokens that were generated for it, those of rejected attempts included; None where nobody counted.
+            No part of what makes two targets equal.
     """
 
     example_id: str
@@ -98,6 +100,7 @@ class Target:
     attempts: int
     finish_reason: FinishReason
     text: str
+    generated: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.token_ids) != len(self.from_naive):
@@ -117,6 +120,7 @@ class Discard:
         answer: The answer that was looked for.
         last_text: Text of the last rejected rollout.
         reason: Why that one was rejected.
+        generated: Tokens that were generated in vain; None where nobody counted. No part of what makes two equal.
     """
 
     example_id: str
@@ -125,6 +129,7 @@ class Discard:
     answer: str
     last_text: str
     reason: str
+    generated: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

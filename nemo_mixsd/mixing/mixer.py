@@ -79,6 +79,7 @@ class _Rollout:
                 f"mixing.max_total_tokens={settings.max_total_tokens}"
             )
         self.attempt = 0
+        self.generated = 0
         self.tokens: list[int] = []
         self.flips: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
         self.retry()
@@ -171,6 +172,7 @@ class Mixer:
     def _advance(self, rollout: _Rollout, result: SegmentResult) -> Target | Discard | None:
         """Add a finished segment to its rollout; the outcome if the example is finished by it."""
         rollout.tokens.extend(result.token_ids)
+        rollout.generated += len(result.token_ids)
         stopped = result.finish_reason == "stop"
         if not stopped and len(rollout.tokens) < rollout.limit:
             self._engine.submit(rollout.next_segment())
@@ -188,12 +190,21 @@ class Mixer:
                 attempts=rollout.attempt,
                 finish_reason=reason,
                 text=text,
+                generated=rollout.generated,
             )
         if rollout.can_change():
             rollout.retry()
             self._engine.submit(rollout.next_segment())
             return None
-        return Discard(request.example_id, self.settings.name, rollout.attempt, request.answer, text, rejection)
+        return Discard(
+            request.example_id,
+            self.settings.name,
+            rollout.attempt,
+            request.answer,
+            text,
+            rejection,
+            rollout.generated,
+        )
 
     def _reject(self, text: str, reason: FinishReason, answers: tuple[str, ...]) -> str | None:
         """Why a finished rollout is rejected, or None if it is accepted."""
