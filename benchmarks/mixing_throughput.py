@@ -224,13 +224,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rates", type=float, nargs="+", default=[0.0, 0.3, 0.5, 0.7])
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--max-new-tokens", type=int, default=64)
-    parser.add_argument("--in-flight", type=int, default=64)
+    parser.add_argument("--in-flight", type=int, help="examples at the same time; by default all")
     parser.add_argument("--block-size", type=int)
     parser.add_argument("--repeats", type=int, default=1, help="runs of each row; the fastest counts")
     parser.add_argument("--kv-cache-gib", type=int, default=2, help="on a CPU")
     parser.add_argument("--compile", action="store_true", help="let vLLM compile and use CUDA graphs")
     parser.add_argument("--json", type=Path, help="write the rows here as well")
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.in_flight = args.in_flight or args.examples
+    return args
 
 
 def main() -> None:
