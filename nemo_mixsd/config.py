@@ -26,7 +26,15 @@ from nemo_mixsd.types import Method, PromptStyle
 
 HOST_SECTIONS = ("data", "distillation", "loss_fn", "teacher", "env")
 """Sections of NeMo-RL that only its backend reads; they pass unchecked."""
-IMPLEMENTED: tuple[Method, ...] = (Method.BASE, Method.SFT, Method.MIXSD, Method.MEMIT)
+IMPLEMENTED: tuple[Method, ...] = (
+    Method.BASE,
+    Method.SFT,
+    Method.MIXSD,
+    Method.MIXSD_KL,
+    Method.OPSD,
+    Method.OPSD_NLL,
+    Method.MEMIT,
+)
 
 
 class PromptsConfig(Section):

@@ -18,6 +18,7 @@ from nemo_mixsd import models
 from nemo_mixsd.analysis.nll import score_targets
 from nemo_mixsd.analysis.tokens import keep_pieces
 from nemo_mixsd.callbacks import CallbackRunner
+from nemo_mixsd.distill_stage import check_distillation, share_targets, train_distillation
 from nemo_mixsd.editing.check import check_text
 from nemo_mixsd.errors import RunDirectoryError
 from nemo_mixsd.evals.forgetting import ReferenceSample, ReferenceSet, reference_nll, sample_reference
@@ -31,6 +32,7 @@ from nemo_mixsd.rate_stage import settle_rate
 from nemo_mixsd.report import BASE, Report, read_checkpoint, write_report
 from nemo_mixsd.rundir import RunDirectory
 from nemo_mixsd.targets import mix_targets, sft_targets
+from nemo_mixsd.training.distill_config import DISTILLED
 from nemo_mixsd.training.steps import StopRule, TrainResult, finished, step_directories
 from nemo_mixsd.types import Method, MixRequest, Target, to_record
 
@@ -103,6 +105,7 @@ class Pipeline:
         _ = self.requests  # prompts are built, and refused if too long, before a model is loaded
         if Method.MEMIT in self.config.method and finished(self.directory.checkpoints(Method.MEMIT)) is None:
             check_text(self.config.memit)  # now, not after the trainings of the other methods
+        check_distillation(self)
         self.write_corpus()
         self.evaluate_base()
         self.plan = settle_rate(self)
@@ -157,7 +160,7 @@ class Pipeline:
             with self.directory.clock(spec.name, "targets"):
                 if spec.rate is None:
                     sft_targets(self.plan.examples["train"], self.renderer, path)
-                else:
+                elif not share_targets(self.directory, spec):
                     self._mix(spec, spec.rate, path)
         self.callbacks.emit("on_targets_ready", spec.name, path)
 
@@ -212,6 +215,8 @@ class Pipeline:
         with self.directory.clock(spec.name, "train"):
             if spec.method == Method.MEMIT:
                 result = self._edit(checkpoints)
+            elif spec.method in DISTILLED:
+                result = train_distillation(self, spec, self._stop_rule)
             else:
                 result = self._trainer()(
                     self.config,

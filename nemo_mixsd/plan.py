@@ -9,6 +9,7 @@ from typing import Any, Literal
 from nemo_mixsd import models
 from nemo_mixsd.config import RunConfig
 from nemo_mixsd.corpora import Corpus, make_corpus
+from nemo_mixsd.distill_plan import distill_line, distill_names, plan_schedule
 from nemo_mixsd.editing.check import plan_line as memit_line
 from nemo_mixsd.errors import BackendError, ConfigError, CorpusError
 from nemo_mixsd.evals.forgetting import load_prompts
@@ -16,6 +17,7 @@ from nemo_mixsd.mixing.auto_rate import rate_plan
 from nemo_mixsd.mixing.verifier import Verifier, make_verifier
 from nemo_mixsd.prompts import PromptTemplates, choose_templates
 from nemo_mixsd.rundir import check_same_configuration
+from nemo_mixsd.training.distill_config import DISTILLED
 from nemo_mixsd.training.steps import total_steps
 from nemo_mixsd.types import Example, Method
 
@@ -40,8 +42,8 @@ class MethodSpec:
 
     @property
     def has_targets(self) -> bool:
-        """Whether it is trained on targets that are made beforehand; MEMIT takes the facts themselves."""
-        return self.method != Method.MEMIT
+        """Whether it is trained on targets made beforehand; MEMIT takes the facts, OPSD the student's own answers."""
+        return self.method not in (Method.MEMIT, Method.OPSD, Method.OPSD_NLL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,10 @@ class Plan:
             if spec.method == Method.MEMIT:
                 out.append((spec.name, memit_line(config.memit, self.model, self.examples["train"])))
                 continue
+            if spec.method in DISTILLED:
+                line = distill_line(config, spec.method, spec.rate, train, self.backend.name == "local")
+                out.append((spec.name, line + (ending and f";{ending}")))
+                continue
             made = "canonical" if spec.rate is None else f"mixed at λ={spec.rate:g}"
             made = rate_plan(config.run_dir, config.mixing.auto) if spec.auto else made
             out.append(
@@ -147,6 +153,8 @@ def make_plan(config: RunConfig) -> Plan:
             raise ConfigError(f"evals.splits: the corpus has no split {split!r}; it has {', '.join(examples)}")
     if Method.MEMIT in config.method:
         memit_line(config.memit, model, examples["train"])  # contradicting edits are found here
+    for method in (m for m in config.method if m in DISTILLED):
+        plan_schedule(config, method, len(examples["train"]), backend.name == "local")  # rollouts fit the batches
     reference = config.evals.forgetting
     return Plan(
         config=config,
@@ -186,6 +194,8 @@ def method_specs(config: RunConfig) -> tuple[MethodSpec, ...]:
             specs.append(MethodSpec("mixsd@auto", method, auto=True))
         elif method == Method.MIXSD:
             specs += [MethodSpec(f"mixsd@{rate:.12g}", method, rate) for rate in dict.fromkeys(config.mixing.rate)]
+        elif method in DISTILLED:
+            specs += [MethodSpec(name, method, rate) for name, rate in distill_names(config, method)]
         elif method != Method.BASE:
             specs.append(MethodSpec(method.value, method))
     return tuple(specs)

@@ -23,6 +23,8 @@ NEUTRAL = (
     "mixing.rate",
     "mixing.auto",  # a choice that was made keeps the fingerprint of its settings (mixing.auto_rate)
     "mixing.max_in_flight",
+    "opsd.mixsd_kl_rate",
+    "opsd.shuffled_context",
     "evals.batch_size",
     "evals.checkpoints",
     "analysis",
@@ -123,6 +125,13 @@ class RunDirectory:
             seconds = self.seconds()
             row = seconds.setdefault(name, {})
             row[stage] = round(row.get(stage, 0.0) + time.monotonic() - start, 2)
+            write_json(self.seconds_file, seconds)
+
+    def share_seconds(self, source: str, name: str, stage: str) -> None:
+        """Count the time of a stage of ``source`` for ``name`` too, whose result was taken over."""
+        seconds = self.seconds()
+        if stage in seconds.get(source, {}):
+            seconds.setdefault(name, {})[stage] = seconds[source][stage]
             write_json(self.seconds_file, seconds)
 
     def seconds(self) -> dict[str, dict[str, float]]:
