@@ -125,7 +125,7 @@ class RunConfig(Section):
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read and check a recipe.
 
-    A relative ``corpus.path`` is looked for from the working directory, then beside the recipe.
+    A relative path of the corpus or of a benchmark is looked for from the working directory, then beside the recipe.
 
     Raises:
         ConfigError: With one line a mistake: key, value, remedy.
@@ -135,7 +135,20 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     corpus = raw.get("corpus")
     if isinstance(corpus, dict) and isinstance(corpus.get("path"), str):
         corpus["path"] = str(_find(corpus["path"], Path(path).parent))
+    resolve_paths(raw.get("evals"), Path(path).parent)
     return validate_config(raw, str(path))
+
+
+def resolve_paths(evals: Any, beside: Path) -> None:
+    """Find the paths of the raw ``evals`` section as ``corpus.path`` is found."""
+    if not isinstance(evals, dict):
+        return
+    options = evals.get("benchmark")
+    sections = [evals, evals.get("lm_eval_options"), *(options.values() if isinstance(options, dict) else ())]
+    for section in sections:
+        for key in ("benchmarks_path", "include_path", "path"):
+            if isinstance(section, dict) and isinstance(section.get(key), str):
+                section[key] = str(_find(section[key], beside))
 
 
 def _find(name: str, beside: Path) -> Path:

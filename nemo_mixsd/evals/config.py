@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from nemo_mixsd.evals.benchmarks import BENCHMARKS
+from nemo_mixsd.evals.sandbox import SandboxConfig
 from nemo_mixsd.section import Section
 
 
@@ -37,6 +39,40 @@ class StopConfig(Section):
     """Optimizer steps between two looks."""
 
 
+class BenchmarkOptions(Section):
+    """How one benchmark is run; null leaves what the benchmark itself says."""
+
+    path: str | None = None
+    """A file in the published schema, or a folder that holds one; null reads ``evals.benchmarks_path`` or the hub."""
+    limit: int | None = Field(None, ge=1)
+    """Only so many problems, chosen by ``seed``; null is ``evals.benchmarks_limit``."""
+    seed: int = 0
+    """Chooses the subset, and the samples where there is a temperature."""
+    samples: int | None = Field(None, ge=1)
+    """Responses a problem; more than one is avg@n and needs a temperature."""
+    temperature: float | None = Field(None, ge=0)
+    """0 is greedy."""
+    top_k: int | None = Field(None, ge=1)
+    """Sample among the k likeliest tokens only."""
+    max_new_tokens: int | None = Field(None, ge=1)
+    """Longest response."""
+
+
+class LmEvalConfig(Section):
+    """How EleutherAI's harness is run, for the tasks in ``evals.lm_eval``."""
+
+    include_path: str | None = None
+    """A folder with task YAMLs of your own."""
+    limit: int | None = Field(None, ge=1)
+    """Only the first documents of each task."""
+    num_fewshot: int | None = Field(None, ge=0)
+    """Examples in the prompt; null is what the task says."""
+    chat_template: bool = False
+    """Put the prompt through the chat template."""
+    batch_size: int = Field(8, ge=1)
+    """Requests at the same time."""
+
+
 class EvalsConfig(Section):
     """What is measured on a checkpoint."""
 
@@ -54,3 +90,29 @@ class EvalsConfig(Section):
     """When to end a training early."""
     forgetting: ForgettingConfig = Field(default_factory=ForgettingConfig)
     """Forgetting as the paper defines it."""
+    benchmarks: list[str] = Field(default_factory=list)
+    """Held-out benchmarks: aime2024, math500, gsm8k, humaneval, mmlu, ifeval."""
+    benchmarks_path: str | None = None
+    """A folder with the data of the benchmarks; null reads the hub."""
+    benchmarks_limit: int | None = Field(None, ge=1)
+    """Only so many problems of each benchmark, for a quick look; shown as such in the report."""
+    benchmark: dict[str, BenchmarkOptions] = Field(default_factory=dict)
+    """Options of single benchmarks, by name."""
+    lm_eval: list[str] = Field(default_factory=list)
+    """Tasks of EleutherAI's harness to run too; needs the extra ``lm-eval``."""
+    lm_eval_options: LmEvalConfig = Field(default_factory=LmEvalConfig)
+    """How they are run."""
+    sandbox: SandboxConfig = Field(default_factory=SandboxConfig)
+    """Whether and within which limits code that a model wrote is run."""
+
+    @field_validator("benchmarks", "benchmark")
+    @classmethod
+    def _benchmarks_exist(cls, value: Any) -> Any:
+        for name in value:
+            if name not in BENCHMARKS:
+                raise ValueError(f"no benchmark {name!r}; choose from {', '.join(BENCHMARKS)}, or use evals.lm_eval")
+        return list(dict.fromkeys(value)) if isinstance(value, list) else value
+
+    def options(self, benchmark: str) -> BenchmarkOptions:
+        """The options of one benchmark."""
+        return self.benchmark.get(benchmark, BenchmarkOptions())

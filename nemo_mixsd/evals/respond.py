@@ -16,11 +16,19 @@ from nemo_mixsd.progress import track
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt to answer: its id, its token ids, and the number of the sample (1 unless several are drawn)."""
+    """One prompt to answer.
+
+    Attributes:
+        id: Names it; unique among the prompts of one call.
+        token_ids: Its token ids, after the chat template.
+        sample: Number of the sample, 1 unless several are drawn.
+        max_new_tokens: Longest response to this prompt; None is that of all.
+    """
 
     id: str
     token_ids: tuple[int, ...]
     sample: int = 1
+    max_new_tokens: int | None = None
 
 
 def respond(
@@ -51,7 +59,7 @@ def respond(
                     key=prompt.id,
                     stream=prompt.id,
                     prompt_ids=prompt.token_ids,
-                    max_tokens=max_new_tokens,
+                    max_tokens=prompt.max_new_tokens or max_new_tokens,
                     example_id=prompt.id,
                     attempt=prompt.sample,
                 )
