@@ -60,7 +60,8 @@ class MixingConfig(Section):
     auto: AutoRateConfig = Field(default_factory=AutoRateConfig)
     """How ``rate: auto`` chooses."""
     engine: Literal["auto", "hf", "vllm", "nemo_rl"] = "auto"
-    """What generates. ``auto`` is ``vllm`` where it and a GPU are there, else ``hf``."""
+    """What generates. ``auto`` is ``nemo_rl`` where NeMo-RL trains on GPUs, else ``vllm`` where it and a GPU
+    are there, else ``hf``."""
     seed: int = 0
     """Seed of coins and sampling noise."""
     verifier: Literal["auto", VerifierName] = "auto"
