@@ -31,11 +31,13 @@ class TeacherPrompt:
         example_id: ``Example.id``.
         naive_ids: ``[P]`` what the student sees.
         expert_ids: ``[E]`` what the teacher sees.
+        answers: The example's own accepted answers, also where the teacher sees another's.
     """
 
     example_id: str
     naive_ids: tuple[int, ...]
     expert_ids: tuple[int, ...]
+    answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def teacher_prompts(
         if len(expert) > limit:
             expert = _cut_context(shown, renderer, limit, opsd.on_long_context)
             cut.append(example.id)
-        out.append(TeacherPrompt(example.id, naive, expert))
+        out.append(TeacherPrompt(example.id, naive, expert, (example.answer, *example.aliases)))
     if cut:
         logger.warning(
             "%d of %d expert prompts are longer than %d tokens; their contexts %s (%s, ...)",
