@@ -13,6 +13,7 @@ from rich.text import Text
 from nemo_mixsd import __version__
 from nemo_mixsd.console import one_line_errors, setup_logging
 from nemo_mixsd.corpora.commands import corpus_app
+from nemo_mixsd.evals.commands import evaluate
 
 if TYPE_CHECKING:
     from nemo_mixsd.report import Report
@@ -73,16 +74,19 @@ def show_plan(lines: list[tuple[str, str]]) -> None:
 
 def show_report(report: Report, run_dir: Path) -> None:
     """Print the main table of a report to stdout, and where the rest is."""
+    from nemo_mixsd.analysis.cost import cost_table
     from nemo_mixsd.report import result_table
 
-    header, rows = result_table(report)
-    table = Table(title=f"{report.corpus} on {report.model}", pad_edge=False)
-    for i, name in enumerate(header):
-        table.add_column(name, no_wrap=i == 0, overflow="fold", justify="left" if i == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
     console = Console()
-    console.print(table)
+    results, costs = result_table(report), cost_table({name: row.cost for name, row in report.methods.items()})
+    for title, (header, rows) in ((f"{report.corpus} on {report.model}", results), ("cost", costs)):
+        table = Table(title=title, pad_edge=False)
+        for i, name in enumerate(header):
+            table.add_column(name, no_wrap=i == 0, overflow="fold", justify="left" if i == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        if rows:
+            console.print(table)
     console.print(f"{run_dir}/report.md, report.json, figures/", highlight=False)
 
 
@@ -110,6 +114,7 @@ def report(run_dir: Annotated[Path, typer.Argument(help="A run directory.")]) ->
 
 
 app.add_typer(corpus_app, name="corpus")
+app.command("eval")(evaluate)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ from nemo_mixsd.distill_stage import check_distillation, share_targets, train_di
 from nemo_mixsd.editing.check import check_text
 from nemo_mixsd.errors import RunDirectoryError
 from nemo_mixsd.evals.forgetting import ReferenceSample, ReferenceSet, reference_nll, sample_reference
+from nemo_mixsd.evals.heldout import Limits, evaluate_benchmarks, longest_request
+from nemo_mixsd.evals.lm_eval_bridge import HarnessModel, run_lm_eval
 from nemo_mixsd.evals.recall import evaluate_split, quick_accuracy
 from nemo_mixsd.io import dump_line, read_jsonl, write_jsonl
 from nemo_mixsd.mixing.engines.base import Engine, Sampling
@@ -274,6 +276,10 @@ class Pipeline:
 
     def evaluate(self, name: str, step: int, model_path: str) -> None:
         """Everything that is measured on one checkpoint; loads it only if something is missing."""
+        self._evaluate_facts(name, step, model_path)
+        self._evaluate_heldout(name, step, model_path)
+
+    def _evaluate_facts(self, name: str, step: int, model_path: str) -> None:
         evals = self.directory.evals(name, step)
         splits = self.plan.eval_splits()
         paths = [evals / f"{split}.jsonl" for split in splits]
@@ -297,9 +303,23 @@ class Pipeline:
             samples = list(read_jsonl(reference, ReferenceSample))
             reference_nll(self.model(model_path), samples, losses, self.config.analysis.batch_size)
 
+    def _evaluate_heldout(self, name: str, step: int, model_path: str) -> None:
+        evals, directory = self.config.evals, self.directory.evals(name, step)
+        limits = Limits(evals.batch_size, models.context_length(self.model_path))
+        if self.plan.heldout:
+
+            def open_engine(sampling: Sampling, _: int) -> AbstractContextManager[Engine]:
+                return self.engine(model_path, sampling, evals.batch_size)
+
+            evaluate_benchmarks(open_engine, self.renderer, self.plan.heldout, directory, limits)
+        if evals.lm_eval:
+            model = HarnessModel(model_path, self.config.policy.tokenizer.name, self.precision, models.default_device())
+            run_lm_eval(evals.lm_eval, model, directory, evals.lm_eval_options, make_room=self.unload)
+
     def _tell_validation(self, name: str, step: int) -> None:
         found = read_checkpoint(self.directory.path, name, step)
         metrics = {f"{split}_accuracy": value for split, value in found.accuracy.items() if value is not None}
+        metrics |= {f"heldout/{benchmark}": score.accuracy for benchmark, score in found.heldout.items()}
         if found.forgetting_nats is not None:
             metrics["forgetting_nats"] = found.forgetting_nats
         self.callbacks.emit("on_validation", name, step, metrics)
@@ -369,9 +389,10 @@ class Pipeline:
         from nemo_mixsd.mixing.engines.vllm import make_vllm_engine
         from nemo_mixsd.mixing.engines.vllm_options import VLLMOptions
 
+        heldout = longest_request(self.plan.heldout, self.renderer, models.context_length(self.model_path))
         options = VLLMOptions(
             dtype=self.precision,
-            max_model_len=self.max_total_tokens,
+            max_model_len=max(self.max_total_tokens, heldout),
             max_in_flight=in_flight,
             **self.config.mixing.vllm.model_dump(),
         )

@@ -12,7 +12,11 @@ from nemo_mixsd.corpora import Corpus, make_corpus
 from nemo_mixsd.distill_plan import distill_line, distill_names, plan_schedule
 from nemo_mixsd.editing.check import plan_line as memit_line
 from nemo_mixsd.errors import BackendError, ConfigError, CorpusError
+from nemo_mixsd.evals.benchmarks import BENCHMARKS
 from nemo_mixsd.evals.forgetting import load_prompts
+from nemo_mixsd.evals.heldout import HeldoutSet
+from nemo_mixsd.evals.heldout_plan import describe_sets, heldout_sets
+from nemo_mixsd.evals.lm_eval_bridge import check_lm_eval
 from nemo_mixsd.mixing.auto_rate import rate_plan
 from nemo_mixsd.mixing.verifier import Verifier, make_verifier
 from nemo_mixsd.prompts import PromptTemplates, choose_templates
@@ -21,7 +25,7 @@ from nemo_mixsd.training.distill_config import DISTILLED
 from nemo_mixsd.training.steps import total_steps
 from nemo_mixsd.types import Example, Method
 
-RESERVED = ("reference", "reference_nll")
+RESERVED = ("reference", "reference_nll", *BENCHMARKS)
 """Files beside the responses to the splits in ``evals/<name>/<step>/``."""
 
 EngineName = Literal["hf", "vllm", "nemo_rl"]
@@ -68,6 +72,7 @@ class Plan:
         engine: What generates.
         backend: What trains.
         general_prompts: Prompts of the reference samples, as (id, text); empty if forgetting is not measured.
+        heldout: Held-out benchmarks with their problems.
     """
 
     config: RunConfig
@@ -79,6 +84,7 @@ class Plan:
     engine: Choice
     backend: Choice
     general_prompts: tuple[tuple[str, str], ...]
+    heldout: tuple[HeldoutSet, ...] = ()
 
     def lines(self) -> list[tuple[str, str]]:
         """The plan for people: (what, details)."""
@@ -95,6 +101,8 @@ class Plan:
         if self.general_prompts:
             count = len(self.general_prompts) * config.evals.forgetting.samples_per_prompt
             out.append(("reference", f"{count} samples of the base model for the forgetting measure"))
+        if self.heldout or config.evals.lm_eval:
+            out.append(("held-out", describe_sets(self.heldout, config.evals.lm_eval)))
         out.append(("base", "evaluate on " + ", ".join(f"{s} {n}" for s, n in splits.items())))
         enough = config.evals.stop.train_accuracy
         ending = "" if enough is None else f" at most (until train accuracy {enough:g})"
@@ -155,6 +163,7 @@ def make_plan(config: RunConfig) -> Plan:
         memit_line(config.memit, model, examples["train"])  # contradicting edits are found here
     for method in (m for m in config.method if m in DISTILLED):
         plan_schedule(config, method, len(examples["train"]), backend.name == "local")  # rollouts fit the batches
+    check_lm_eval(config.evals.lm_eval, config.evals.lm_eval_options)
     reference = config.evals.forgetting
     return Plan(
         config=config,
@@ -166,6 +175,7 @@ def make_plan(config: RunConfig) -> Plan:
         engine=engine,
         backend=backend,
         general_prompts=load_prompts(reference.prompts, reference.limit) if reference.enabled else (),
+        heldout=heldout_sets(config.evals),
     )
 
 

@@ -8,10 +8,17 @@ from typing import Any
 
 import yaml
 
+from nemo_mixsd.analysis.cost import LEGEND as COST_LEGEND
+from nemo_mixsd.analysis.cost import cost_table, method_cost
 from nemo_mixsd.analysis.nll import THRESHOLDS, TokenNLL, summarise
+from nemo_mixsd.analysis.tokens import overlap_record
+from nemo_mixsd.evals.benchmarks import BENCHMARKS
 from nemo_mixsd.evals.forgetting import forgetting
+from nemo_mixsd.evals.heldout import HeldoutScore
+from nemo_mixsd.evals.heldout_report import heldout_lines, read_heldout
 from nemo_mixsd.evals.recall import accuracy
 from nemo_mixsd.io import read_json, read_jsonl, write_json, write_text
+from nemo_mixsd.mixing.auto_rate import PROBE_FILE, RateChoice, read_choice
 from nemo_mixsd.types import Discard, Response, Target
 
 BASE = "base"
@@ -27,12 +34,14 @@ class Checkpoint:
         accuracy: Share of right answers by split.
         counts: Questions by split.
         forgetting_nats: Eq. 2, nats a token; 0 for the base model by definition.
+        heldout: Held-out benchmarks by name.
     """
 
     step: int
     accuracy: dict[str, float | None] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     forgetting_nats: float | None = None
+    heldout: dict[str, HeldoutScore] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -44,12 +53,15 @@ class MethodRow:
     forgetting_nats: float | None = None
     targets: dict[str, float | int | None] = field(default_factory=dict)
     heldout: dict[str, float | None] = field(default_factory=dict)
+    heldout_detail: dict[str, HeldoutScore] = field(default_factory=dict)
     displacement: dict[str, float | None] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, float | int | None] = field(default_factory=dict)
     step: int | None = None
     splits: dict[str, float | None] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     checkpoints: list[Checkpoint] = field(default_factory=list)
+    overlap: dict[str, float | int | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -59,6 +71,7 @@ class Report:
     model: str
     corpus: str
     methods: dict[str, MethodRow]
+    rate_choice: RateChoice | None = None
 
 
 def build_report(run_dir: Path) -> Report:
@@ -72,6 +85,7 @@ def build_report(run_dir: Path) -> Report:
         row = _row(run_dir, name)
         if row is not None:
             row.seconds = timings.get(name, {})
+            row.cost = method_cost(run_dir, name, row.seconds)
             methods[name] = row
     return Report(config["policy"]["model_name"], config["corpus"]["name"], methods)
 
@@ -85,7 +99,7 @@ def _order(name: str) -> tuple[int, float, str]:
 def _row(run_dir: Path, name: str) -> MethodRow | None:
     steps = sorted(int(p.name) for p in (run_dir / "evals" / name).iterdir() if p.name.isdigit())
     checkpoints = [read_checkpoint(run_dir, name, step) for step in steps]
-    checkpoints = [c for c in checkpoints if c.accuracy or c.forgetting_nats is not None]
+    checkpoints = [c for c in checkpoints if c.accuracy or c.heldout or c.forgetting_nats is not None]
     if not checkpoints:
         return None
     last = checkpoints[-1]
@@ -93,6 +107,8 @@ def _row(run_dir: Path, name: str) -> MethodRow | None:
         train_accuracy=last.accuracy.get("train"),
         paraphrase_accuracy=last.accuracy.get("paraphrase"),
         forgetting_nats=last.forgetting_nats,
+        heldout={benchmark: score.accuracy for benchmark, score in last.heldout.items()},
+        heldout_detail=last.heldout,
         targets=_targets(run_dir, name),
         step=last.step,
         splits=last.accuracy,
@@ -104,9 +120,9 @@ def _row(run_dir: Path, name: str) -> MethodRow | None:
 def read_checkpoint(run_dir: Path, name: str, step: int) -> Checkpoint:
     """What was measured on one checkpoint, from the files of its evaluations."""
     directory = run_dir / "evals" / name / str(step)
-    found = Checkpoint(step)
+    found = Checkpoint(step, heldout=read_heldout(directory))
     for path in sorted(directory.glob("*.jsonl")):
-        if path.stem in ("reference", "reference_nll") or path.name.startswith("."):
+        if path.stem in ("reference", "reference_nll", *BENCHMARKS) or path.name.startswith("."):
             continue
         responses = list(read_jsonl(path, Response))
         found.accuracy[path.stem] = accuracy(responses)
@@ -172,6 +188,7 @@ def to_markdown(report: Report, figures: list[Path]) -> str:
     """The report as Markdown."""
     header, rows = result_table(report)
     parts = [f"# {report.corpus} on {report.model}", "", *_markdown_table(header, rows), "", _legend(report)]
+    parts += heldout_lines({name: row.heldout_detail for name, row in report.methods.items()})
     targets = [(name, row) for name, row in report.methods.items() if row.targets]
     if targets:
         header = ["targets", "tokens", "naive tokens", "attempts", "mean NLL", *[f"> {t} nats" for t in THRESHOLDS]]
@@ -197,6 +214,9 @@ def to_markdown(report: Report, figures: list[Path]) -> str:
         ]  # fmt: skip
         parts += ["", "## By checkpoint", ""]
         parts += _markdown_table(["method", "step", "train", "paraphrase", "forgetting"], body)
+    header, body = cost_table({name: row.cost for name, row in report.methods.items()})
+    if body:
+        parts += ["", "## Cost", "", *_markdown_table(header, body), "", COST_LEGEND]
     stages = sorted({stage for row in report.methods.values() for stage in row.seconds})
     if stages:
         body = [[n, *[_number(r.seconds.get(s), 1) for s in stages]] for n, r in report.methods.items()]

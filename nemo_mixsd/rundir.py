@@ -27,6 +27,13 @@ NEUTRAL = (
     "opsd.shuffled_context",
     "evals.batch_size",
     "evals.checkpoints",
+    "evals.benchmarks",  # a result keeps the fingerprint of its settings and problems (evals.heldout)
+    "evals.benchmark",
+    "evals.benchmarks_path",
+    "evals.benchmarks_limit",
+    "evals.lm_eval",
+    "evals.lm_eval_options",
+    "evals.sandbox",
     "analysis",
     "logger",
     "callbacks",

@@ -166,6 +166,12 @@ def evaluate_benchmarks(
     return {task.chosen.name: task.finished() for task in tasks}
 
 
+def longest_request(sets: Sequence[HeldoutSet], renderer: PromptRenderer, context: int | None) -> int:
+    """Longest prompt and response of all ``sets`` together, in tokens; 0 for none. ``context`` as in ``Limits``."""
+    prompts = (prompt for chosen in sets for prompt in _prompts(chosen, renderer, Limits(context=context)))
+    return max((len(p.token_ids) + (p.max_new_tokens or 0) for p in prompts), default=0)
+
+
 class _Task:
     """One benchmark on one model."""
 

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,13 @@ def check_lm_eval(tasks: Sequence[str], options: LmEvalConfig) -> None:
             )
 
 
-def run_lm_eval(tasks: Sequence[str], model: HarnessModel, directory: Path, options: LmEvalConfig) -> None:
+def run_lm_eval(
+    tasks: Sequence[str],
+    model: HarnessModel,
+    directory: Path,
+    options: LmEvalConfig,
+    make_room: Callable[[], None] = lambda: None,
+) -> None:
     """Run the tasks that have no result yet.
 
     Args:
@@ -75,6 +81,7 @@ def run_lm_eval(tasks: Sequence[str], model: HarnessModel, directory: Path, opti
         model: What to evaluate.
         directory: The evaluations of the checkpoint; results go to its folder ``lm_eval``.
         options: How to run.
+        make_room: Called before the harness loads the model, to give memory back; not if nothing is to be done.
 
     Raises:
         EngineError: The harness failed; the text has its last words and names its log.
@@ -85,6 +92,7 @@ def run_lm_eval(tasks: Sequence[str], model: HarnessModel, directory: Path, opti
     missing = [task for task in dict.fromkeys(tasks) if not _is_done(folder / f"{task}.json", key)]
     if not missing:
         return
+    make_room()
     folder.mkdir(parents=True, exist_ok=True)
     job = {
         "model": {
