@@ -55,7 +55,8 @@ class PolicyConfig(HostSection):
     scheduler: list[dict[str, Any]] | dict[str, Any] | None = None
     """Learning-rate schedule in the host's grammar; null is the paper's: 20 linear warm-up steps, then constant."""
     preflight_gap: float | None = Field(0.05, ge=0)
-    """NeMo-RL backend: largest mean gap, in nats a token, between targets under the generating model and the policy."""
+    """Largest mean gap, in nats a token, between the engine that generated targets, the base model in this process and
+    NeMo-RL's policy; null allows any."""
 
 
 class SftConfig(HostSection):

@@ -28,6 +28,7 @@ from nemo_mixsd.evals.recall import evaluate_split, quick_accuracy
 from nemo_mixsd.io import dump_line, read_jsonl, write_jsonl
 from nemo_mixsd.mixing.engines.base import Engine, Sampling
 from nemo_mixsd.mixing.mixer import Mixer, MixerSettings, Rollouts
+from nemo_mixsd.mixing.preflight import check_engine
 from nemo_mixsd.plan import MethodSpec, Plan
 from nemo_mixsd.prompts import PromptRenderer
 from nemo_mixsd.rate_stage import settle_rate
@@ -178,6 +179,9 @@ class Pipeline:
         if self.config.analysis.target_nll and not scored.exists():
             targets = list(read_jsonl(self.directory.targets(spec.name), Target))
             with self.directory.clock(spec.name, "analysis"):
+                if spec.rate is not None and self.config.mixing.temperature == 0:
+                    limit = self.config.policy.preflight_gap
+                    check_engine(self.model(self.model_path), targets, self.requests, spec.name, limit)
                 score_targets(self.model(self.model_path), targets, scored, self.config.analysis.batch_size)
 
     def _mix(self, spec: MethodSpec, rate: float, path: Path) -> None:
