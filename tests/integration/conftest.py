@@ -52,20 +52,19 @@ def tiny_world(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def recipe(tiny_world, tmp_path):
-    """Path of a recipe over ``tiny_world``; its run directory is ``tmp_path/run``."""
+def write_recipe(world, base):
+    """A recipe over a world; its run directory is ``base/run``."""
     content = {
-        "run_dir": str(tmp_path / "run"),
+        "run_dir": str(base / "run"),
         "method": ["sft", "mixsd"],
-        "corpus": {"name": "jsonl", "path": str(tiny_world / "facts.jsonl")},
+        "corpus": {"name": "jsonl", "path": str(world / "facts.jsonl")},
         "mixing": {"rate": 0.3, "engine": "hf", "max_new_tokens": 12, "accept_truncated": True},
         "evals": {
             "max_new_tokens": 8,
-            "forgetting": {"prompts": str(tiny_world / "prompts.jsonl"), "max_new_tokens": 10},
+            "forgetting": {"prompts": str(world / "prompts.jsonl"), "max_new_tokens": 10},
         },
         "policy": {
-            "model_name": str(tiny_world / "model"),
+            "model_name": str(world / "model"),
             "precision": "float32",
             "train_global_batch_size": 4,
             "train_micro_batch_size": 2,
@@ -74,6 +73,18 @@ def recipe(tiny_world, tmp_path):
         "sft": {"max_num_epochs": 4},
         "checkpointing": {"save_period": 3},
     }
-    path = tmp_path / "recipe.yaml"
+    path = base / "recipe.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
+
+
+@pytest.fixture
+def recipe(tiny_world, tmp_path):
+    """Path of a recipe over ``tiny_world``; its run directory is ``tmp_path/run``."""
+    return write_recipe(tiny_world, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_recipe(tiny_world):
+    """``make_recipe(base)`` for tests that share a run."""
+    return lambda base: write_recipe(tiny_world, base)

@@ -77,7 +77,7 @@ def test_corpus(recipe, tmp_path, capsys, lines, expected):
         ("prompts.expert_template='{question} {hint}'", ["{hint}", "{context}"]),
         ("prompts.expert_template='{question}'", ["expert_template", "{context}"]),
         ("evals.splits=[train,nope]", ["evals.splits", "'nope'", "train"]),
-        ("method=opsd", ["method", "opsd", "mixsd"]),
+        ("method=osd", ["method", "osd", "opsd"]),
         ("backend=nemo_rl", ["backend=nemo_rl", "not installed"]),
         ("mixing.engine=vllm", ["mixing.engine=vllm", "not installed"]),
         ("mixing.rate=0.1,0.2", ["mixing.rate=[...]"]),
@@ -87,6 +87,26 @@ def test_corpus(recipe, tmp_path, capsys, lines, expected):
 )
 def test_recipe(recipe, capsys, override, expected):
     message = fails(capsys, recipe, override)
+    assert all(part in message for part in expected), message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["method=opsd", "opsd.topk=97"], ["opsd.topk=97", "96 tokens"]),
+        (["method=opsd", "opsd.num_generations=3"], ["opsd.num_generations=3", "train_global_batch_size=4"]),
+        (["method=opsd_nll", "opsd.nll_num_generations=2"], ["nll_num_generations is 2", "nll_temperature"]),
+        (["method=[sft,opsd]", "opsd.prompts_per_step=8"], ["opsd.prompts_per_step=8", "NeMo-RL"]),
+        (
+            ["method=mixsd_kl", "opsd.max_expert_tokens=3"],
+            ["'f0'", "opsd.max_expert_tokens", "opsd.on_long_context"],
+        ),
+        (["opsd.mixsd_kl_rate=1.5"], ["opsd.mixsd_kl_rate", "1.5"]),
+        (["opsd.tok=5"], ["opsd.tok", "did you mean 'topk'"]),
+    ],
+)
+def test_distillation(recipe, capsys, overrides, expected):
+    message = fails(capsys, recipe, "opsd.num_generations=2", "opsd.topk=8", *overrides)
     assert all(part in message for part in expected), message
 
 
