@@ -76,8 +76,8 @@ def check_engine(
     if limit is not None and not mean <= limit:
         raise EngineError(
             f"{name}: the engine's greedy tokens are {mean:.3f} nats a token below the likeliest ones of the base "
-            f"model (allowed: {limit}), so it does not decode with the model that is trained. Likely causes: other weights "
-            "(dummy ones, another checkpoint), a lower precision (mixing.precision), tied weights that were not tied "
-            "on loading. Give another run_dir after the cause is removed; policy.preflight_gap=null allows any"
+            f"model (allowed: {limit}), so it does not decode with the model that is trained. Likely causes: other "
+            "weights (dummy ones, another checkpoint), a lower precision (mixing.precision), tied weights that were "
+            "not tied on loading. Give another run_dir after the cause is removed; policy.preflight_gap=null allows any"
         )
     return mean
