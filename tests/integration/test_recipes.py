@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"
 COUNTS = {
     "quickstart": {"train": 24, "paraphrase": 48},
+    "quickstart_all": {"train": 24, "paraphrase": 48},
     "kgfact_small": {"train": 100, "paraphrase": 200, "retrieval": 100, "two_hop": 100},
     "kgfact_large": {"train": 525, "paraphrase": 1050, "retrieval": 525, "two_hop": 525},
     "kgfunc": {"train": 1600, "test": 175, "unseen": 500, "composition": 200},
