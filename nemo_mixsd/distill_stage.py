@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from nemo_mixsd.types import Discard, Method
 
 if TYPE_CHECKING:
     from nemo_mixsd.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
 
 
 def check_distillation(pipeline: Pipeline) -> None:
@@ -50,12 +53,15 @@ def train_distillation(pipeline: Pipeline, spec: MethodSpec, make_stop: Callable
         spec: One of ``DISTILLED``.
         make_stop: The recipe's rule to stop early, for the local backend.
     """
+    pipeline.unload()  # a student and perhaps a teacher are about to be loaded
     directory = pipeline.directory.checkpoints(spec.name)
     source = distill_source(pipeline, spec)
     arguments = (pipeline.config, spec.name, pipeline.model_path, source, directory, pipeline.callbacks)
     if pipeline.plan.backend.name == "nemo_rl":
         from nemo_mixsd.nemo.distill_backend import train_nemo_distill
 
+        if pipeline.config.evals.stop.train_accuracy is not None:
+            logger.warning("%s: evals.stop is for the local backend; NeMo-RL distils to the last step", spec.name)
         return train_nemo_distill(*arguments)
     from nemo_mixsd.training.distill import train_distill
 
