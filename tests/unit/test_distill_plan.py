@@ -48,6 +48,6 @@ def test_lines_count_what_will_be_done():
 
 def test_several_optimizer_steps_a_batch_of_rollouts_are_for_the_host():
     config = make_config(opsd__prompts_per_step=20)
-    with pytest.raises(ConfigError, match=r"prompts_per_step=20 is 10 optimizer steps .* batch_size to 160"):
+    with pytest.raises(ConfigError, match=r"prompts_per_step=20 is 10 optimizer steps .*batch_size to 160"):
         distill_line(config, Method.OPSD, None, 100, local=True)
     assert "20 prompts × 8 rollouts" in distill_line(config, Method.OPSD, None, 100, local=False)
