@@ -19,6 +19,7 @@ from nemo_mixsd.errors import BackendError
 from nemo_mixsd.io import read_jsonl, write_json
 from nemo_mixsd.nemo.compat import require_nemo_rl
 from nemo_mixsd.rundir import RunDirectory
+from nemo_mixsd.training.cost import TrainCost
 from nemo_mixsd.training.data import data_order, load_targets
 from nemo_mixsd.training.steps import COMPLETE, StopRule, TrainResult, finished, step_directories, total_steps
 from nemo_mixsd.types import Target
@@ -96,12 +97,12 @@ def train_nemo(
         if stop is not None and is_in_process(config):
             done = inputs.save_state.total_steps
             if stop.due(done) and stop.reached(inputs.policy.model):  # killed between its last step and its end
-                return _complete(directory, done, time.monotonic() - start, name, callbacks)
+                return complete(directory, done, time.monotonic() - start, name, callbacks)
             policy = StoppingPolicy(inputs.policy, settings, stop, done)
             _run_loop(settings, tokenizer, replace(inputs, policy=policy), name, callbacks)
         else:
             _run_loop(settings, tokenizer, inputs, name, callbacks)
-    return _complete(directory, settings.sft.max_num_steps, time.monotonic() - start, name, callbacks)
+    return complete(directory, settings.sft.max_num_steps, time.monotonic() - start, name, callbacks)
 
 
 def _preflight(config: RunConfig, policy: Any, targets: list[Target], name: str, pad_id: int) -> None:
@@ -262,15 +263,22 @@ def check_gpus(gpus_per_node: int, num_nodes: int) -> None:
         )
 
 
-def _complete(directory: Path, steps: int, seconds: float, name: str, callbacks: CallbackRunner) -> TrainResult:
-    """Mark the end, and drop what only a resume would need."""
+def complete(
+    directory: Path, steps: int, seconds: float, name: str, callbacks: CallbackRunner, cost: TrainCost | None = None
+) -> TrainResult:
+    """Mark the end, with what it cost where that was counted, and drop what only a resume would need.
+
+    Raises:
+        BackendError: The host's loop ended before its last step.
+    """
     path = directory / f"step_{steps}"
     if not (path / "config.json").is_file():
         raise BackendError(
             f"NeMo-RL's loop ended without a checkpoint of step {steps} in {directory}; its log above says why (a "
             "time limit in checkpointing.checkpoint_must_save_by stops it early: start the same command again)"
         )
-    write_json(directory / COMPLETE, {"step": steps, "seconds": round(seconds, 2)})
+    record = {"step": steps, "seconds": round(seconds, 2)}
+    write_json(directory / COMPLETE, record if cost is None else {**record, "cost": cost.record()})
     for checkpoint in step_directories(directory).values():
         shutil.rmtree(checkpoint / "policy" / "optimizer", ignore_errors=True)
     callbacks.emit("on_train_end", name, steps, path)

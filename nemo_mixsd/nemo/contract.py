@@ -4,30 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-Use = Literal["call", "subclass", "read"]
-
-
-@dataclass(frozen=True, slots=True)
-class Symbol:
-    """One thing of the host that the plugin uses.
-
-    Attributes:
-        name: ``module:attribute.attribute``.
-        use: ``call``: it is called with ``parameters``, so each must be accepted and no further one required;
-            ``subclass``: ``parameters`` are the abstract methods that the plugin implements, so no further one may
-            be abstract; ``read``: it only has to be there.
-        parameters: See ``use``.
-        why: What the plugin does with it.
-    """
-
-    name: str
-    use: Use
-    parameters: tuple[str, ...] = ()
-    why: str = ""
-
+from nemo_mixsd.nemo.distill_contract import DISTILLATION
+from nemo_mixsd.nemo.symbol import Symbol
 
 POLICY_METHODS = (
     "get_logprobs",
@@ -286,8 +266,9 @@ CONTRACT: tuple[Symbol, ...] = (
         ("last_checkpoint_path",),
         "weights and optimizer to go on from",
     ),
+    *DISTILLATION,
 )
-"""Everything, in the order in which a run meets it."""
+"""Everything, in the order in which a run meets it; what only a distillation meets, last."""
 
 
 def check_contract() -> list[str]:

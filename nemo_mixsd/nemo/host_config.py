@@ -51,11 +51,11 @@ def master_config(config: RunConfig, model_path: str, targets_path: Path, direct
         ConfigError: Batch sizes do not fit, or a key would be overruled by this function.
     """
     sections = {
-        "policy": _policy(config, model_path),
+        "policy": policy_section(config, model_path),
         "data": _data(config, targets_path),
         "sft": _sft(config, steps),
-        "checkpointing": _checkpointing(config, directory),
-        "logger": _logger(config, directory.name),
+        "checkpointing": checkpointing_section(config, directory),
+        "logger": logger_section(config, directory.name),
         # The loop divides rates by the number of GPUs, so a CPU counts as one.
         "cluster": {**config.cluster.model_dump(), "gpus_per_node": config.cluster.gpus_per_node or 1},
     }
@@ -65,7 +65,12 @@ def master_config(config: RunConfig, model_path: str, targets_path: Path, direct
         raise ConfigError(f"NeMo-RL does not take this recipe: {describe(error, RunConfig)}") from error
 
 
-def _policy(config: RunConfig, model_path: str) -> dict[str, Any]:
+def policy_section(config: RunConfig, model_path: str) -> dict[str, Any]:
+    """``policy`` with every key that the host reads.
+
+    Raises:
+        ConfigError: Batch sizes do not fit, or Megatron lacks its optimizer.
+    """
     policy = config.policy.model_dump()
     if policy["train_global_batch_size"] % policy["train_micro_batch_size"]:
         raise ConfigError(
@@ -151,7 +156,8 @@ def _sft(config: RunConfig, steps: int) -> dict[str, Any]:
     }
 
 
-def _checkpointing(config: RunConfig, directory: Path) -> dict[str, Any]:
+def checkpointing_section(config: RunConfig, directory: Path) -> dict[str, Any]:
+    """``checkpointing`` with every key that the host reads."""
     section = config.checkpointing.model_dump()
     if section["keep_top_k"] is None:
         section["keep_top_k"] = KEEP_ALL
@@ -171,7 +177,8 @@ def _checkpointing(config: RunConfig, directory: Path) -> dict[str, Any]:
     }
 
 
-def _logger(config: RunConfig, name: str) -> dict[str, Any]:
+def logger_section(config: RunConfig, name: str) -> dict[str, Any]:
+    """``logger`` with every key that the host reads."""
     section = config.logger.model_dump()
     return {
         "swanlab_enabled": False,

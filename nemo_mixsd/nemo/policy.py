@@ -250,12 +250,14 @@ class InProcessPolicy(ColocatablePolicyInterface, GenerationInterface):  # type:
         """The k highest logits at every position, unshifted: position s predicts token s + 1.
 
         Returns:
-            ``topk_logits`` ``[B, S, k]`` float32 and ``topk_indices`` ``[B, S, k]`` int64.
+            ``topk_logits`` ``[B, S, k]`` float32, ``topk_indices`` ``[B, S, k]`` int64, and what the host's workers do
+            not give: ``logsumexp`` ``[B, S]`` float32 over the vocabulary.
         """
-        found = [logits.topk(k, dim=-1) for _, logits in self._scored(data, micro_batch_size)]
+        found = [(logits.topk(k, dim=-1), logits.logsumexp(-1)) for _, logits in self._scored(data, micro_batch_size)]
         return BatchedDataDict(
-            topk_logits=torch.cat([top.values for top in found]).cpu(),
-            topk_indices=torch.cat([top.indices for top in found]).cpu(),
+            topk_logits=torch.cat([top.values for top, _ in found]).cpu(),
+            topk_indices=torch.cat([top.indices for top, _ in found]).cpu(),
+            logsumexp=torch.cat([total for _, total in found]).cpu(),
         )
 
     def _scored(
