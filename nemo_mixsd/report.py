@@ -17,6 +17,9 @@ from nemo_mixsd.evals.forgetting import forgetting
 from nemo_mixsd.evals.heldout import HeldoutScore
 from nemo_mixsd.evals.heldout_report import heldout_lines, read_heldout
 from nemo_mixsd.evals.recall import accuracy
+from nemo_mixsd.evals.selection_report import draw_selections, reported, selection_lines
+from nemo_mixsd.evals.taxonomy_plot import draw_errors
+from nemo_mixsd.evals.taxonomy_report import Sorter, errors_lines
 from nemo_mixsd.io import read_json, read_jsonl, write_json, write_text
 from nemo_mixsd.mixing.auto_rate import PROBE_FILE, RateChoice, read_choice
 from nemo_mixsd.types import Discard, Response, Target
@@ -46,7 +49,11 @@ class Checkpoint:
 
 @dataclass(slots=True)
 class MethodRow:
-    """One row of the report. A figure that was not measured is None, never 0."""
+    """One row of the report. A figure that was not measured is None, never 0.
+
+    ``errors`` counts wrong responses by benchmark and kind; ``selected`` says why the row is about ``step``, where
+    that is not the last checkpoint as a matter of course.
+    """
 
     train_accuracy: float | None = None
     paraphrase_accuracy: float | None = None
@@ -61,6 +68,8 @@ class MethodRow:
     splits: dict[str, float | None] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     checkpoints: list[Checkpoint] = field(default_factory=list)
+    errors: dict[str, dict[str, int]] = field(default_factory=dict)
+    selected: str | None = None
     overlap: dict[str, float | int | None] = field(default_factory=dict)
 
 
@@ -82,12 +91,15 @@ def build_report(run_dir: Path) -> Report:
     timings = read_json(seconds) if seconds.is_file() else {}
     methods = {}
     for name in sorted(names, key=_order):
-        row = _row(run_dir, name)
+        row = _row(run_dir, name, config.get("evals") or {})
         if row is not None:
             row.seconds = timings.get(name, {})
             row.cost = method_cost(run_dir, name, row.seconds)
+            row.overlap = overlap_record(run_dir, name)
             methods[name] = row
-    return Report(config["policy"]["model_name"], config["corpus"]["name"], methods)
+    _count_errors(run_dir, methods)
+    choice = read_choice(run_dir / "analysis" / PROBE_FILE)
+    return Report(config["policy"]["model_name"], config["corpus"]["name"], methods, choice)
 
 
 def _order(name: str) -> tuple[int, float, str]:
@@ -96,24 +108,35 @@ def _order(name: str) -> tuple[int, float, str]:
     return {BASE: 0, "sft": 1}.get(name, 2), float(rate) if rate else 0.0, kind
 
 
-def _row(run_dir: Path, name: str) -> MethodRow | None:
+def _count_errors(run_dir: Path, methods: dict[str, MethodRow]) -> None:
+    """Sort the wrong responses to benchmarks, if there are any."""
+    rows = {name: row for name, row in methods.items() if row.heldout and row.step is not None}
+    sorter = Sorter.of_run(run_dir) if rows else None
+    for name, row in rows.items():
+        assert sorter is not None
+        assert row.step is not None
+        row.errors = sorter.counts(name, row.step)
+
+
+def _row(run_dir: Path, name: str, evals: dict[str, Any]) -> MethodRow | None:
     steps = sorted(int(p.name) for p in (run_dir / "evals" / name).iterdir() if p.name.isdigit())
     checkpoints = [read_checkpoint(run_dir, name, step) for step in steps]
     checkpoints = [c for c in checkpoints if c.accuracy or c.heldout or c.forgetting_nats is not None]
     if not checkpoints:
         return None
-    last = checkpoints[-1]
+    shown, selection, _ = reported(checkpoints, evals)
     return MethodRow(
-        train_accuracy=last.accuracy.get("train"),
-        paraphrase_accuracy=last.accuracy.get("paraphrase"),
-        forgetting_nats=last.forgetting_nats,
-        heldout={benchmark: score.accuracy for benchmark, score in last.heldout.items()},
-        heldout_detail=last.heldout,
+        train_accuracy=shown.accuracy.get("train"),
+        paraphrase_accuracy=shown.accuracy.get("paraphrase"),
+        forgetting_nats=shown.forgetting_nats,
+        heldout={benchmark: score.accuracy for benchmark, score in shown.heldout.items()},
+        heldout_detail=shown.heldout,
         targets=_targets(run_dir, name),
-        step=last.step,
-        splits=last.accuracy,
-        counts=last.counts,
+        step=shown.step,
+        splits=shown.accuracy,
+        counts=shown.counts,
         checkpoints=checkpoints if len(checkpoints) > 1 else [],
+        selected=None if selection is None else selection.reason,
     )
 
 
@@ -157,7 +180,12 @@ def write_report(run_dir: Path) -> Report:
 
     report = build_report(run_dir)
     write_json(run_dir / "report.json", asdict(report))
-    figures = draw_figures(report, run_dir)
+    evals = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8")).get("evals") or {}
+    figures = [
+        *draw_figures(report, run_dir),
+        *draw_errors(report, run_dir),
+        *draw_selections(report, run_dir, evals),
+    ]
     write_text(run_dir / "report.md", to_markdown(report, figures))
     return report
 
@@ -188,7 +216,9 @@ def to_markdown(report: Report, figures: list[Path]) -> str:
     """The report as Markdown."""
     header, rows = result_table(report)
     parts = [f"# {report.corpus} on {report.model}", "", *_markdown_table(header, rows), "", _legend(report)]
+    parts += selection_lines(report)
     parts += heldout_lines({name: row.heldout_detail for name, row in report.methods.items()})
+    parts += errors_lines({name: row.errors for name, row in report.methods.items()})
     targets = [(name, row) for name, row in report.methods.items() if row.targets]
     if targets:
         header = ["targets", "tokens", "naive tokens", "attempts", "mean NLL", *[f"> {t} nats" for t in THRESHOLDS]]

@@ -179,3 +179,20 @@ def unlikely_types(
                 high[token].append(value)
     types = [TokenType(t, texts.get(t, f"<{t}>"), len(v), seen[t], sum(v) / len(v)) for t, v in high.items()]
     return sorted(types, key=lambda t: (-t.count, -t.mean_nll, t.token_id))
+
+
+def overlap_record(run_dir: Path, name: str) -> dict[str, float | int | None]:
+    """The overlap of a run's method with its SFT targets for ``report.json``; empty where it cannot be measured."""
+    sft, other = run_dir / "targets" / "sft.jsonl", run_dir / "targets" / f"{name}.jsonl"
+    scored = run_dir / "analysis" / "target_nll" / "sft.jsonl"
+    if name == "sft" or not (sft.is_file() and other.is_file() and scored.is_file()):
+        return {}
+    found = overlap(list(read_jsonl(sft, Target)), list(read_jsonl(scored, TokenNLL)), list(read_jsonl(other, Target)))
+    return {
+        "mean": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "pooled": found.pooled,
+        "examples": found.examples,
+        "types": found.types,
+    }

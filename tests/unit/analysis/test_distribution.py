@@ -1,5 +1,7 @@
 """CDF, counts above thresholds and their intervals, against brute force and known values."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,7 +36,7 @@ def test_cdf_points_lie_on_the_cdf(values, most):
     assert len(points) <= most
     assert points[-1] == (max(values), 1.0)
     assert points[0][0] == min(values)
-    assert all(a[0] < b[0] and a[1] < b[1] for a, b in zip(points, points[1:]))
+    assert all(a[0] < b[0] and a[1] < b[1] for a, b in itertools.pairwise(points))
     for x, share in points:
         assert share == pytest.approx(sum(v <= x for v in values) / len(values))
     assert cdf_at(np.array(values), [p[0] for p in points]) == [p[1] for p in points]
