@@ -19,7 +19,7 @@ from nemo_mixsd.errors import BackendError
 from nemo_mixsd.io import read_jsonl, write_json
 from nemo_mixsd.nemo.compat import require_nemo_rl
 from nemo_mixsd.rundir import RunDirectory
-from nemo_mixsd.training.cost import TrainCost
+from nemo_mixsd.training.cost import TrainCost, targets_cost
 from nemo_mixsd.training.data import data_order, load_targets
 from nemo_mixsd.training.steps import COMPLETE, StopRule, TrainResult, finished, step_directories, total_steps
 from nemo_mixsd.types import Target
@@ -90,6 +90,12 @@ def train_nemo(
     val_data = _validation_data(settings, tokenizer)
     logger.info("training %s by %s, %d steps", name, host, steps)
     start = time.monotonic()
+
+    def finish(last: int) -> TrainResult:
+        seconds = time.monotonic() - start
+        order = data_order(len(targets), last * config.policy.train_global_batch_size, config.sft.seed)
+        return complete(directory, last, seconds, name, callbacks, targets_cost(targets, order, seconds))
+
     make = _in_process if is_in_process(config) else _on_cluster
     with make(settings, tokenizer, train_data, val_data) as inputs:
         if inputs.save_state.total_steps == 0:
@@ -97,12 +103,12 @@ def train_nemo(
         if stop is not None and is_in_process(config):
             done = inputs.save_state.total_steps
             if stop.due(done) and stop.reached(inputs.policy.model):  # killed between its last step and its end
-                return complete(directory, done, time.monotonic() - start, name, callbacks)
+                return finish(done)
             policy = StoppingPolicy(inputs.policy, settings, stop, done)
             _run_loop(settings, tokenizer, replace(inputs, policy=policy), name, callbacks)
         else:
             _run_loop(settings, tokenizer, inputs, name, callbacks)
-    return complete(directory, settings.sft.max_num_steps, time.monotonic() - start, name, callbacks)
+    return finish(settings.sft.max_num_steps)
 
 
 def _preflight(config: RunConfig, policy: Any, targets: list[Target], name: str, pad_id: int) -> None:

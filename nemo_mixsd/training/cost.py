@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from nemo_mixsd.io import read_json, write_json
-from nemo_mixsd.types import from_record, to_record
+from nemo_mixsd.types import Target, from_record, to_record
 
 COST_FILE: Final = "cost.json"
 """Name of the count within a checkpoint, so that a resumed training counts on from there."""
@@ -36,6 +37,12 @@ class TrainCost:
     def record(self) -> dict[str, float | int]:
         """The count as JSON, seconds to a hundredth."""
         return {**to_record(self), "seconds": round(self.seconds, 2)}
+
+
+def targets_cost(targets: Sequence[Target], order: Sequence[int], seconds: float) -> TrainCost:
+    """The cost of training on targets in an order: each position is a forward and backward pass of one of them."""
+    lengths = [len(target.prompt_ids) + len(target.token_ids) for target in targets]
+    return TrainCost(trained_tokens=sum(lengths[i] for i in order), seconds=seconds)
 
 
 def load_cost(checkpoint: Path) -> TrainCost:

@@ -12,6 +12,7 @@ from nemo_mixsd import models
 from nemo_mixsd.callbacks import CallbackRunner, _Entry
 from nemo_mixsd.errors import BackendError, ConfigError, StorageError
 from nemo_mixsd.io import read_json, write_jsonl
+from nemo_mixsd.training.cost import targets_cost
 from nemo_mixsd.training.data import data_order
 from nemo_mixsd.training.local import train_local
 from nemo_mixsd.training.steps import finished, step_directories, total_steps
@@ -172,6 +173,11 @@ def test_a_finished_run_is_a_directory_of_models_and_nothing_else(whole, tiny_mo
         assert {"config.json", "model.safetensors", "tokenizer.json"} <= files
         assert not files & {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
     assert read_json(directory / "complete.json")["step"] == 6
+    cost = read_json(directory / "complete.json")["cost"]
+    expected = targets_cost(TARGETS, data_order(len(TARGETS), STEPS * BATCH, 3), cost["seconds"])
+    assert cost == expected.record() and cost["seconds"] > 0
+    by_hand = sum(len(TARGETS[i].prompt_ids + TARGETS[i].token_ids) for i in data_order(6, 24, 3))
+    assert cost["trained_tokens"] == by_hand
     tokenizer = AutoTokenizer.from_pretrained(result.path)
     assert tokenizer.chat_template == AutoTokenizer.from_pretrained(tiny_model_dir).chat_template
     assert models.stop_token_ids(tokenizer, str(result.path)) == {EOS}
