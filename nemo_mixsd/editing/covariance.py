@@ -191,7 +191,8 @@ def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]] | None:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            # copied: what lies in a mapped file is lost, and the process with it, if somebody cuts the file short
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
         if metadata.pop("digest", None) == _digest(tensors, metadata):
             return tensors, metadata
         reason = "its content does not match its digest"

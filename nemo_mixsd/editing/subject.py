@@ -102,7 +102,7 @@ def _last_token_by_decoding(
     ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
     wanted = "".join(text[: span[1]].split())
     for i in range(len(ids)):
-        decoded = "".join(str(tokenizer.decode(list(ids[: i + 1]), clean_up_tokenization_spaces=False)).split())
-        if len(decoded) >= len(wanted):
-            return ids, i if decoded.startswith(wanted) else None
+        decoded = str(tokenizer.decode(list(ids[: i + 1]), clean_up_tokenization_spaces=False))
+        if "".join(decoded.split()).startswith(wanted):
+            return ids, i
     return ids, None
