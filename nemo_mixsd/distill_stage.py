@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nemo_mixsd.distill_plan import SHUFFLED
@@ -80,11 +81,7 @@ def share_targets(directory: RunDirectory, spec: MethodSpec) -> bool:
         return False
     discards = list(read_jsonl(directory.discarded, Discard)) if directory.discarded.exists() else []
     kept = [d for d in discards if d.name != spec.name]
-    same = [
-        Discard(d.example_id, spec.name, d.attempts, d.answer, d.last_text, d.reason, d.generated)
-        for d in discards
-        if d.name == twin
-    ]
+    same = [replace(d, name=spec.name) for d in discards if d.name == twin]
     write_jsonl(directory.discarded, [*kept, *same])
     directory.share_seconds(twin, spec.name, "targets")
     write_text(directory.targets(spec.name), directory.targets(twin).read_text(encoding="utf-8"))
