@@ -17,6 +17,8 @@ from nemo_mixsd.evals.forgetting import load_prompts
 from nemo_mixsd.evals.heldout import HeldoutSet
 from nemo_mixsd.evals.heldout_plan import describe_sets, heldout_sets
 from nemo_mixsd.evals.lm_eval_bridge import check_lm_eval
+from nemo_mixsd.evals.sandbox import describe_sandbox
+from nemo_mixsd.evals.selection_report import check_selection
 from nemo_mixsd.mixing.auto_rate import rate_plan
 from nemo_mixsd.mixing.verifier import Verifier, make_verifier
 from nemo_mixsd.prompts import PromptTemplates, choose_templates
@@ -103,6 +105,8 @@ class Plan:
             out.append(("reference", f"{count} samples of the base model for the forgetting measure"))
         if self.heldout or config.evals.lm_eval:
             out.append(("held-out", describe_sets(self.heldout, config.evals.lm_eval)))
+        if any(chosen.benchmark.needs_sandbox for chosen in self.heldout):
+            out.append(("sandbox", describe_sandbox()))
         out.append(("base", "evaluate on " + ", ".join(f"{s} {n}" for s, n in splits.items())))
         enough = config.evals.stop.train_accuracy
         ending = "" if enough is None else f" at most (until train accuracy {enough:g})"
@@ -123,6 +127,8 @@ class Plan:
                     f"evaluate {config.evals.checkpoints} checkpoint{'s' if config.evals.checkpoints == 'all' else ''}",
                 )
             )
+        if validation := check_selection(config.evals, list(self.examples)):
+            out.append(("selection", f"report the checkpoint that the paper's rule chooses; validation: {validation}"))
         out.append(("output", f"{config.run_dir}/ (targets, checkpoints, evals, report.json, report.md, figures)"))
         return out
 
@@ -164,6 +170,7 @@ def make_plan(config: RunConfig) -> Plan:
     for method in (m for m in config.method if m in DISTILLED):
         plan_schedule(config, method, len(examples["train"]), backend.name == "local")  # rollouts fit the batches
     check_lm_eval(config.evals.lm_eval, config.evals.lm_eval_options)
+    check_selection(config.evals, list(examples))
     reference = config.evals.forgetting
     return Plan(
         config=config,

@@ -27,6 +27,9 @@ NEUTRAL = (
     "opsd.shuffled_context",
     "evals.batch_size",
     "evals.checkpoints",
+    "evals.select",
+    "evals.select_validation",
+    "evals.taxonomy",
     "evals.benchmarks",  # a result keeps the fingerprint of its settings and problems (evals.heldout)
     "evals.benchmark",
     "evals.benchmarks_path",

@@ -23,13 +23,17 @@ def draw_figures(report: Report, run_dir: Path) -> list[Path]:
     for name, draw in (("tradeoff", _tradeoff), ("target_nll_cdf", _target_nll_cdf)):
         figure = draw(report, run_dir)
         if figure is not None:
-            path = run_dir / "figures" / f"{name}.png"
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=150)
-            with atomic_writer(path, "wb") as handle:
-                handle.write(buffer.getvalue())
-            drawn.append(path)
+            drawn.append(save_figure(figure, run_dir / "figures" / f"{name}.png"))
     return drawn
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a figure as PNG, atomically; return its path."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    with atomic_writer(path, "wb") as handle:
+        handle.write(buffer.getvalue())
+    return path
 
 
 def _new_figure() -> tuple[Any, Any]:

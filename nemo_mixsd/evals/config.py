@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from nemo_mixsd.evals.benchmarks import BENCHMARKS
 from nemo_mixsd.evals.sandbox import SandboxConfig
+from nemo_mixsd.evals.taxonomy import TaxonomyConfig
 from nemo_mixsd.section import Section
 
 
@@ -86,6 +87,12 @@ class EvalsConfig(Section):
     """Responses generated at the same time; does not change them."""
     checkpoints: Literal["last", "all"] = "last"
     """Evaluate the last checkpoint of each method or every one."""
+    select: Literal["last", "paper"] = "last"
+    """Which evaluated checkpoint a row of the report is about: the last one, or the one that the paper's rule chooses
+    (Appendix D); that needs ``checkpoints: all``."""
+    select_validation: str | None = None
+    """What the rule takes for validation: a split or a held-out benchmark; null is ``paraphrase`` or the first split
+    but ``train``."""
     stop: StopConfig = Field(default_factory=StopConfig)
     """When to end a training early."""
     forgetting: ForgettingConfig = Field(default_factory=ForgettingConfig)
@@ -104,6 +111,8 @@ class EvalsConfig(Section):
     """How they are run."""
     sandbox: SandboxConfig = Field(default_factory=SandboxConfig)
     """Whether and within which limits code that a model wrote is run."""
+    taxonomy: TaxonomyConfig = Field(default_factory=TaxonomyConfig)
+    """How wrong responses are sorted."""
 
     @field_validator("benchmarks", "benchmark")
     @classmethod
@@ -112,6 +121,13 @@ class EvalsConfig(Section):
             if name not in BENCHMARKS:
                 raise ValueError(f"no benchmark {name!r}; choose from {', '.join(BENCHMARKS)}, or use evals.lm_eval")
         return list(dict.fromkeys(value)) if isinstance(value, list) else value
+
+    @field_validator("select")
+    @classmethod
+    def _selection_has_a_choice(cls, value: str, info: ValidationInfo) -> str:
+        if value == "paper" and info.data.get("checkpoints") == "last":
+            raise ValueError("the paper's rule chooses among all checkpoints; set evals.checkpoints=all too")
+        return value
 
     def options(self, benchmark: str) -> BenchmarkOptions:
         """The options of one benchmark."""

@@ -184,7 +184,7 @@ def _confine(job: dict[str, Any], work: str) -> None:
     if job["landlock"]:
         kernel.landlock([path for path in job["readable"] if os.path.isdir(path)], work)
     if job["seccomp"]:
-        kernel.seccomp(signals=job["namespaces"])
+        kernel.seccomp()
 
 
 def _run(source: str, number_in: int, done_out: int) -> None:

@@ -50,10 +50,10 @@ _DENIED = (
     "socket", "ptrace", "process_vm_readv", "process_vm_writev", "unshare", "setns", "mount", "umount2", "pivot_root",
     "keyctl", "add_key", "request_key", "bpf", "perf_event_open", "userfaultfd", "memfd_create", "memfd_secret",
     "shmget", "semget", "msgget", "mq_open", "io_uring_setup", "pidfd_send_signal", "pidfd_getfd", "open_tree",
-    "move_mount", "fsopen", "fsmount", "mount_setattr",
+    "move_mount", "fsopen", "fsmount", "mount_setattr", "kill", "tkill", "tgkill", "rt_sigqueueinfo",
+    "rt_tgsigqueueinfo",
 )  # fmt: skip
-"""Network, other processes' memory, new namespaces and mounts, and memory that no resource limit counts."""
-_SIGNALS = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+"""Network, signals, other processes' memory, new namespaces and mounts, memory that no resource limit counts."""
 
 
 def _check(result: int, what: str) -> int:
@@ -167,8 +167,8 @@ def landlock(readable: Sequence[str], writable: str) -> None:
     os.close(ruleset)
 
 
-def seccomp(signals: bool) -> None:
-    """Refuse the system calls of ``_DENIED`` from here on, and signals to any process unless ``signals``.
+def seccomp() -> None:
+    """Refuse the system calls of ``_DENIED`` from here on.
 
     Call last: it cannot be undone, and it needs ``give_up_rights`` before.
     """
@@ -179,7 +179,7 @@ def seccomp(signals: bool) -> None:
     kill, allow, denied, unknown = 0x80000000, 0x7FFF0000, 0x00050000 | 13, 0x00050000 | 38
     code = [(load, 0, 0, 4), (equal, 1, 0, architecture), (give, 0, 0, kill), (load, 0, 0, 0)]
     code += [(at_least, 0, 1, 0x40000000), (give, 0, 0, unknown)]  # the x32 numbers
-    for name in _DENIED if signals else (*_DENIED, *_SIGNALS):
+    for name in _DENIED:
         code += [(equal, 0, 1, _number(name)), (give, 0, 0, denied)]
     code += [(equal, 0, 1, _number("clone3")), (give, 0, 0, unknown)]  # the C library then calls clone
     code += [(equal, 0, 3, _number("clone")), (load, 0, 0, 16), (any_bit, 0, 1, USER_NAMESPACE), (give, 0, 0, denied)]
