@@ -55,7 +55,9 @@ _CORPUS: Final[dict[str, tuple[str, ...]]] = {
     "simpleqa": ("corpus.limit=16", "mixing.verifier=contains", "prompts.naive_template='{question}'",
                  "prompts.expert_template='{context}. {question}'", "mixing.max_new_tokens=40"),
     "mquake": ("corpus.edits=16", "mixing.verifier=contains", "prompts.naive_template='{question}'",
-               "prompts.expert_template='{context} {question}'", "mixing.max_new_tokens=40"),
+               "prompts.expert_template='{context} {question}'", "mixing.max_new_tokens=40", "memit.prefixes=2",
+               "memit.covariance_weight=500", "memit.covariance.source=base_model", "memit.covariance.samples=256",
+               "memit.covariance.max_tokens=64"),
 }  # fmt: skip
 
 

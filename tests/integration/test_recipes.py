@@ -17,6 +17,7 @@ RECIPES = ROOT / "recipes"
 COUNTS = {
     "quickstart": {"train": 24, "paraphrase": 48},
     "quickstart_all": {"train": 24, "paraphrase": 48},
+    "quickstart_memit": {"train": 20, "paraphrase": 40},
     "kgfact_small": {"train": 100, "paraphrase": 200, "retrieval": 100, "two_hop": 100},
     "kgfact_large": {"train": 525, "paraphrase": 1050, "retrieval": 525, "two_hop": 525},
     "kgfunc": {"train": 1600, "test": 175, "unseen": 500, "composition": 200},
@@ -57,7 +58,8 @@ def test_simpleqa(tiny_model_dir, tmp_path):
 
 def test_mquake(tiny_model_dir, tmp_path):
     rewrite = {
-        "prompt": "{} was made in", "relation_id": "P1", "subject": "The Moon Gate", "question": "Where was it made?",
+        "prompt": "{} was made in", "relation_id": "P1", "subject": "The Moon Gate",
+        "question": "Where was The Moon Gate made?",
         "target_new": {"str": "Peru", "id": "Q1"}, "target_true": {"str": "Chad", "id": "Q2"},
     }  # fmt: skip
     case = {
@@ -68,7 +70,12 @@ def test_mquake(tiny_model_dir, tmp_path):
     path = tmp_path / "MQuAKE-CF-3k-v2.json"
     path.write_text(json.dumps([case]))
     overrides = [f"policy.model_name={tiny_model_dir}", f"corpus.path={path}", "corpus.edits=1"]
-    assert "old_answers" in make_plan(load_config(RECIPES / "mquake.yaml", overrides)).examples
+    plan = make_plan(load_config(RECIPES / "mquake.yaml", overrides))
+    assert "old_answers" in plan.examples
+    assert [spec.name for spec in plan.methods] == ["sft", "mixsd@0.3", "mixsd@0.5", "memit"]
+    assert dict(plan.lines())["memit"].startswith(
+        "1 edits at once into down_proj of layers 0-1, covariance over 100000"
+    )
 
 
 @pytest.mark.parametrize("name", ["kgfact_small", "kgfact_large", "kgfunc"])
