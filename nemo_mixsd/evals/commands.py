@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -72,6 +73,20 @@ def _evals(benchmarks: str, lm_eval: str, limit: int | None, path: Path | None, 
     return evals
 
 
+def _choose_engine(name: str) -> str:
+    from nemo_mixsd import models
+    from nemo_mixsd.errors import BackendError, ConfigError
+
+    if name not in ("auto", "hf", "vllm"):
+        raise ConfigError(f"--engine {name}: choose auto, hf or vllm")
+    installed = importlib.util.find_spec("vllm") is not None
+    if name == "vllm" and not installed:
+        raise BackendError("--engine vllm: vLLM is not installed in this environment; use --engine hf")
+    if name != "auto":
+        return name
+    return "vllm" if installed and models.default_device() == "cuda" else "hf"
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -85,19 +100,15 @@ class _Job:
         from nemo_mixsd.errors import ConfigError, ModelNotFoundError
         from nemo_mixsd.evals.heldout_plan import heldout_sets
         from nemo_mixsd.evals.lm_eval_bridge import check_lm_eval
-        from nemo_mixsd.mixing.config import MixingConfig
-        from nemo_mixsd.plan import choose_engine
 
         try:
             models.check_model(checkpoint)
         except ModelNotFoundError as error:
             raise ModelNotFoundError(str(error).replace("policy.model_name", "CHECKPOINT")) from error
-        if engine not in ("auto", "hf", "vllm"):
-            raise ConfigError(f"--engine {engine}: choose auto, hf or vllm")
         if precision not in ("auto", "float32", "bfloat16", "float16"):
             raise ConfigError(f"--precision {precision}: choose auto, float32, bfloat16 or float16")
         self.evals, self.checkpoint = evals, checkpoint
-        self.engine_name = choose_engine(MixingConfig.model_validate({"engine": engine})).name
+        self.engine_name = _choose_engine(engine)
         self.out = out or Path("evals") / checkpoint.rstrip("/").replace("bundled:", "").replace("/", "_")
         self._check_owner()
         check_lm_eval(evals.lm_eval, evals.lm_eval_options)

@@ -295,7 +295,7 @@ def _judged(benchmark: Benchmark, pair: tuple[Problem, int], response: str, foun
 
 
 def summarise_responses(chosen: HeldoutSet, records: Sequence[BenchmarkResponse], key: str = "") -> HeldoutScore:
-    """Accuracy and interval of judged responses: Wilson for one sample a problem, bootstrap over problems for more."""
+    """Accuracy and interval of judged responses."""
     by_problem: dict[str, list[bool]] = defaultdict(list)
     by_subject: dict[str, list[bool]] = defaultdict(list)
     for record in records:
@@ -303,7 +303,7 @@ def summarise_responses(chosen: HeldoutSet, records: Sequence[BenchmarkResponse]
         by_subject[record.subject].append(record.correct)
     correct = sum(record.correct for record in records)
     shares = [sum(verdicts) / len(verdicts) for verdicts in by_problem.values()]
-    interval: Interval = wilson(correct, len(records)) if chosen.samples == 1 else bootstrap(shares, chosen.seed)
+    interval = _interval(shares, chosen)
     subjects = {subject: sum(v) / len(v) for subject, v in sorted(by_subject.items()) if subject}
     return HeldoutScore(
         benchmark=chosen.name,
@@ -321,3 +321,14 @@ def summarise_responses(chosen: HeldoutSet, records: Sequence[BenchmarkResponse]
         subjects=subjects if len(subjects) < 100 and chosen.benchmark.kind != "instructions" else {},
         key=key,
     )
+
+
+def _interval(shares: Sequence[float], chosen: HeldoutSet) -> Interval:
+    """Wilson for one sample a problem, bootstrap over problems for more.
+
+    Where every problem is right in all samples or wrong in all, resampling would give an interval of width 0; then
+    each problem counts as one trial.
+    """
+    if chosen.samples == 1 or set(shares) in ({0.0}, {1.0}):
+        return wilson(round(sum(shares)), len(shares))
+    return bootstrap(shares, chosen.seed)
