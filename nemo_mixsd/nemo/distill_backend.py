@@ -232,6 +232,7 @@ def _run_loop(
     loss: LossFunction,
     hears: tuple[str, CallbackRunner],
 ) -> None:
+    import ray
     from nemo_rl.algorithms.distillation import distillation_train
     from nemo_rl.environments.utils import create_env
 
@@ -247,22 +248,25 @@ def _run_loop(
         publish(place)
 
     environment = create_env(env_name=names.ENVIRONMENT, env_config=settings.env[names.ENVIRONMENT])
-    with ListeningCheckpointer(inputs.checkpointer, *hears, finish) as checkpointer:
-        distillation_train(
-            student_policy=inputs.student,
-            teacher_policy=inputs.teacher,
-            student_generation=inputs.generation,
-            dataloader=inputs.loader,
-            val_dataloader=None,
-            tokenizer=tokenizer,
-            loss_fn=loss,
-            task_to_env={names.ENVIRONMENT: environment},
-            val_task_to_env=None,
-            logger=ListeningLogger(inputs.logger, *hears),
-            checkpointer=checkpointer,
-            distillation_save_state=inputs.save_state,
-            master_config=settings,
-        )
+    try:
+        with ListeningCheckpointer(inputs.checkpointer, *hears, finish) as checkpointer:
+            distillation_train(
+                student_policy=inputs.student,
+                teacher_policy=inputs.teacher,
+                student_generation=inputs.generation,
+                dataloader=inputs.loader,
+                val_dataloader=None,
+                tokenizer=tokenizer,
+                loss_fn=loss,
+                task_to_env={names.ENVIRONMENT: environment},
+                val_task_to_env=None,
+                logger=ListeningLogger(inputs.logger, *hears),
+                checkpointer=checkpointer,
+                distillation_save_state=inputs.save_state,
+                master_config=settings,
+            )
+    finally:
+        ray.kill(environment)
 
 
 @contextlib.contextmanager
@@ -283,7 +287,13 @@ def _in_process(
     set_seed(config.opsd.seed)
     checkpointer = CheckpointManager(settings.checkpointing)
     last = checkpointer.get_latest_checkpoint_path()
-    state = {"total_steps": 0, "current_epoch": 0, "current_step": 0, "consumed_samples": 0, "total_valid_tokens": 0}
+    state: dict[str, Any] = {
+        "total_steps": 0,
+        "current_epoch": 0,
+        "current_step": 0,
+        "consumed_samples": 0,
+        "total_valid_tokens": 0,
+    }
     state |= {key: value for key, value in (checkpointer.load_training_info(last) or {}).items() if key in state}
     state["val_reward"] = 0.0  # there is no validation; the loop drops it
     size = settings.model_dump()["distillation"]["num_prompts_per_step"]  # a mapping in v0.7.0, a record in main
@@ -291,9 +301,9 @@ def _in_process(
     if last is not None:
         load_dataloader_state(loader, last, settings.data)
     weights, optimizer = checkpointer.get_resume_paths(last)
-    student = InProcessPolicy(settings.policy, tokenizer, weights, optimizer)
     live = config.opsd.teacher == "live"
     teacher = None if live else InProcessPolicy(settings.teacher, tokenizer, init_optimizer=False)
+    student = InProcessPolicy(settings.policy, tokenizer, weights, optimizer)
     with _local_ray():
         yield DistillInputs(
             student, teacher, None, loader, Logger(settings.logger), checkpointer, DistillationSaveState(**state)

@@ -69,6 +69,7 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     data: BatchedDataDict[Any],
     settings: GenerationSettings,
+    random: torch.Generator | None = None,
 ) -> BatchedDataDict[Any]:
     """Continue right-padded prompts.
 
@@ -77,6 +78,7 @@ def generate(
         tokenizer: Decodes responses where ``data`` has stop strings.
         data: ``input_ids`` ``[B, S]``, ``input_lengths`` ``[B]``, and perhaps ``stop_strings`` ``[B]`` (lists or None).
         settings: See there.
+        random: Draws the tokens; torch's own generator by default.
 
     Returns:
         ``output_ids`` ``[B, S']`` right-padded prompts with responses, ``generation_lengths`` ``[B]``,
@@ -100,7 +102,7 @@ def generate(
         out = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
         cache = out.past_key_values
         logits = out.logits[:, -1].float()
-        chosen = choose(logits, settings)
+        chosen = choose(logits, settings, random)
         logprobs = logits.log_softmax(-1).gather(1, chosen.unsqueeze(1)).squeeze(1)
         for i, (token, score) in enumerate(zip(chosen.tolist(), logprobs.tolist(), strict=True)):
             if ended[i] or len(responses[i]) >= limits[i]:
@@ -114,7 +116,7 @@ def generate(
     return _pack(prompts, responses, scores, ended, settings.pad_id)
 
 
-def choose(logits: torch.Tensor, settings: GenerationSettings) -> torch.Tensor:
+def choose(logits: torch.Tensor, settings: GenerationSettings, random: torch.Generator | None = None) -> torch.Tensor:
     """Next tokens ``[B]`` from logits ``[B, V]``: greedy, or sampled after temperature, top-k and top-p."""
     if settings.temperature == 0:
         return logits.argmax(-1)
@@ -127,7 +129,7 @@ def choose(logits: torch.Tensor, settings: GenerationSettings) -> torch.Tensor:
         before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
         ordered = ordered.masked_fill(before >= settings.top_p, float("-inf"))
         logits = torch.full_like(logits, float("-inf")).scatter(1, order, ordered)
-    return torch.multinomial(logits.softmax(-1), 1).squeeze(1)
+    return torch.multinomial(logits.softmax(-1), 1, generator=random).squeeze(1)
 
 
 def _has_any(tokenizer: PreTrainedTokenizerBase, token_ids: list[int], strings: list[str]) -> bool:

@@ -75,6 +75,8 @@ class InProcessPolicy(ColocatablePolicyInterface, GenerationInterface):  # type:
         path = str(weights_path) if weights_path else config["model_name"]
         self.model = models.load_model(path, "float32", device)
         self.model.config.use_cache = False
+        # Of its own, so that a resumed run samples on where the checkpoint was, whatever else has drawn since.
+        self.random = torch.Generator(device).manual_seed(torch.initial_seed())
         self.optimizer: torch.optim.Optimizer | None = None
         if init_optimizer:
             if not config.get("optimizer"):
@@ -91,6 +93,7 @@ class InProcessPolicy(ColocatablePolicyInterface, GenerationInterface):  # type:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         torch.set_rng_state(state["random"].cpu())
+        self.random.set_state(state["sampling"].cpu())
 
     # ----- training -----
 
@@ -276,7 +279,7 @@ class InProcessPolicy(ColocatablePolicyInterface, GenerationInterface):  # type:
         settings = GenerationSettings.from_host(self.cfg, self.tokenizer, greedy)
         self.model.eval()
         with self._autocast():
-            return generate(self.model, self.tokenizer, data, settings)
+            return generate(self.model, self.tokenizer, data, settings, self.random)
 
     def prepare_for_generation(self, *args: Any, **kwargs: Any) -> bool:
         """Nothing to wake."""
@@ -314,6 +317,7 @@ class InProcessPolicy(ColocatablePolicyInterface, GenerationInterface):  # type:
                 "optimizer": self.optimizer.state_dict(),
                 "scheduler": self.scheduler.state_dict(),
                 "random": torch.get_rng_state(),
+                "sampling": self.random.get_state(),
             }
             torch.save(state, Path(optimizer_path) / OPTIMIZER_FILE)
 

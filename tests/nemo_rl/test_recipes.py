@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, NotRequired, Required, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
+from nemo_rl.algorithms.distillation import MasterConfig as DistillMasterConfig
 from nemo_rl.algorithms.sft import MasterConfig
 from nemo_rl.utils.config import load_config as load_host_config
 from nemo_rl.utils.config import register_omegaconf_resolvers
@@ -12,7 +13,10 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 from nemo_mixsd.config import RunConfig, load_config
+from nemo_mixsd.nemo.distill_host_config import distill_master_config
 from nemo_mixsd.nemo.host_config import master_config
+from nemo_mixsd.training.distill_config import DISTILLED
+from nemo_mixsd.training.distill_steps import distill_schedule
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -51,11 +55,11 @@ def unknown_keys(value, annotations, path):
     return out
 
 
-def nobody_reads(sections):
-    annotations = get_type_hints(MasterConfig, include_extras=True)
+def nobody_reads(sections, names=SECTIONS, host_config=MasterConfig):
+    annotations = get_type_hints(host_config, include_extras=True)
     ours = RunConfig.model_fields
     keys = []
-    for name in SECTIONS:
+    for name in names:
         section = sections.get(name, {})
         host = unknown_keys(section, [annotations[name]], name)
         not_ours = unknown_keys(section, [ours[name].annotation], name)
@@ -96,3 +100,37 @@ def test_gpus_divide_by_the_parallel_sizes_and_batches_by_the_rest(recipe):
     gpus = config.cluster.gpus_per_node * config.cluster.num_nodes
     assert gpus % size == 0
     assert policy["train_global_batch_size"] % (policy["train_micro_batch_size"] * (gpus // size)) == 0
+
+
+DISTILLING = [path for path in RECIPES if set(load_config(path).method) & set(DISTILLED)]
+DISTILL_SECTIONS = ("policy", "teacher", "data", "distillation", "loss_fn", "checkpointing", "logger", "cluster")
+
+
+def test_there_is_a_recipe_of_the_kl_ablation_for_each_model_of_the_paper():
+    models = {load_config(path).policy.model_name for path in DISTILLING if path.parent.name == "nemo_rl"}
+    assert models == {"Qwen/Qwen3-1.7B", "Qwen/Qwen3-4B-Instruct-2507", "Qwen/Qwen3-8B"}
+
+
+@pytest.mark.parametrize("path", DISTILLING, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
+def test_a_distillation_fits_the_host(path):
+    config = load_config(path)
+    for method in set(config.method) & set(DISTILLED):
+        schedule = distill_schedule(config, method, 100)
+        made = distill_master_config(config, method, "model", Path("checkpoints/opsd"), schedule)
+        again = DistillMasterConfig(**made.model_dump()).model_dump()
+        assert again["distillation"]["max_num_steps"] == schedule.steps
+        assert schedule.samples_per_step % config.policy.train_global_batch_size == 0
+        assert nobody_reads(again, DISTILL_SECTIONS, DistillMasterConfig) == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in DISTILLING if path.parent.name == "nemo_rl"], ids=lambda path: path.stem
+)
+def test_the_ablation_has_the_papers_numbers(path):
+    """Appendix D: forward KL, a fixed teacher, 8 rollouts at temperature 1, batch 16, 20 prompts a step, 20 epochs."""
+    config = load_config(path)
+    opsd, schedule = config.opsd, distill_schedule(config, config.method[0], 100)
+    assert (opsd.teacher, opsd.kl_type, opsd.topk, opsd.num_generations) == ("base", "forward", 64, 8)
+    assert (opsd.temperature, opsd.nll_temperature, opsd.mixsd_kl_rate) == (1.0, 0.0, [0.0])
+    assert (schedule.prompts_per_step, schedule.updates_per_step, schedule.steps) == (20, 10, 100)
+    assert (config.cluster.gpus_per_node, config.cluster.num_nodes) == (4, 1)
