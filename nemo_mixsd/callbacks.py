@@ -64,6 +64,10 @@ class CallbackRunner:
         """
         return cls([_Entry(c.name, c.required, _construct(c)) for c in configs])
 
+    def plus(self, callback: object) -> CallbackRunner:
+        """These and one more, which does not end the run when it raises."""
+        return CallbackRunner([*self._entries, _Entry(type(callback).__name__, False, callback)])
+
     def emit(self, event: Event, *args: Any) -> None:
         """Call ``event`` on every callback that has it.
 

@@ -11,9 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from nemo_mixsd import __version__
+from nemo_mixsd.analysis.commands import analyze_app
 from nemo_mixsd.console import one_line_errors, setup_logging
 from nemo_mixsd.corpora.commands import corpus_app
 from nemo_mixsd.evals.commands import evaluate
+from nemo_mixsd.evals.errors_command import errors
+from nemo_mixsd.reporting.commands import report_runs
 
 if TYPE_CHECKING:
     from nemo_mixsd.report import Report
@@ -87,7 +90,7 @@ def show_report(report: Report, run_dir: Path) -> None:
             table.add_row(*row)
         if rows:
             console.print(table)
-    console.print(f"{run_dir}/report.md, report.json, figures/", highlight=False)
+    console.print(f"{run_dir}/report.html, report.md, report.json, figures/", highlight=False)
 
 
 @app.command()
@@ -101,20 +104,11 @@ def run(
     run_recipe(config, overrides or [], dry_run, verbose)
 
 
-@app.command()
-@one_line_errors
-def report(run_dir: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
-    """Make the report of a run again, from its files."""
-    from nemo_mixsd.errors import RunDirectoryError
-    from nemo_mixsd.report import write_report
-
-    if not (run_dir / "config.yaml").is_file():
-        raise RunDirectoryError(f"{run_dir} is no run directory: it has no config.yaml")
-    show_report(write_report(run_dir), run_dir)
-
-
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(analyze_app, name="analyze")
+app.command("report")(report_runs)
 app.command("eval")(evaluate)
+app.command("errors")(errors)
 
 
 @app.command()

@@ -6,15 +6,15 @@ on from its journal or its newest checkpoint.
 
 from __future__ import annotations
 
-import gc
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property, partial
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nemo_mixsd import models
+from nemo_mixsd.analysis.fisher_stage import displacement_callback
 from nemo_mixsd.analysis.nll import score_targets
 from nemo_mixsd.analysis.tokens import keep_pieces
 from nemo_mixsd.callbacks import CallbackRunner
@@ -22,25 +22,26 @@ from nemo_mixsd.distill_stage import check_distillation, share_targets, train_di
 from nemo_mixsd.editing.check import check_text
 from nemo_mixsd.errors import RunDirectoryError
 from nemo_mixsd.evals.forgetting import ReferenceSample, ReferenceSet, reference_nll, sample_reference
-from nemo_mixsd.evals.heldout import Limits, evaluate_benchmarks, longest_request
+from nemo_mixsd.evals.heldout import Limits, evaluate_benchmarks
 from nemo_mixsd.evals.lm_eval_bridge import HarnessModel, run_lm_eval
 from nemo_mixsd.evals.recall import evaluate_split, quick_accuracy
 from nemo_mixsd.io import dump_line, read_jsonl, write_jsonl
 from nemo_mixsd.mixing.engines.base import Engine, Sampling
-from nemo_mixsd.mixing.mixer import Mixer, MixerSettings, Rollouts
 from nemo_mixsd.mixing.preflight import check_engine
 from nemo_mixsd.plan import MethodSpec, Plan
-from nemo_mixsd.prompts import PromptRenderer
 from nemo_mixsd.rate_stage import settle_rate
 from nemo_mixsd.report import BASE, Report, read_checkpoint, write_report
+from nemo_mixsd.run_context import RunContext
 from nemo_mixsd.rundir import RunDirectory
 from nemo_mixsd.targets import mix_targets, sft_targets
 from nemo_mixsd.training.distill_config import DISTILLED
 from nemo_mixsd.training.steps import StopRule, TrainResult, finished, step_directories
-from nemo_mixsd.types import Method, MixRequest, Target, to_record
+from nemo_mixsd.types import Method, Target, to_record
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
+
+    from nemo_mixsd.analysis.callback import DisplacementCallback
 
 logger = logging.getLogger(__name__)
 
@@ -60,48 +61,11 @@ def run(plan: Plan) -> Report:
             pipeline.unload()
 
 
-class Pipeline:
+class Pipeline(RunContext):
     """The stages of one run, over one run directory."""
 
-    def __init__(self, plan: Plan, directory: RunDirectory, callbacks: CallbackRunner) -> None:
-        self.plan = plan
-        self.config = plan.config
-        self.directory = directory
-        self.callbacks = callbacks
-        self._loaded: tuple[str, PreTrainedModel] | None = None
-        self._running: tuple[object, Engine] | None = None
-        self.model_path = models.resolve_model(plan.model.name).path
-
-    @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer of the recipe, with a chat template."""
-        settings = self.config.policy.tokenizer
-        return models.load_tokenizer(settings.name or self.model_path, settings.chat_template)
-
-    @cached_property
-    def renderer(self) -> PromptRenderer:
-        """Makes prompts."""
-        return PromptRenderer(self.tokenizer, self.plan.templates, self.config.policy.tokenizer.chat_template_kwargs)
-
-    @cached_property
-    def stop_ids(self) -> frozenset[int]:
-        """Ids that end a response."""
-        return models.stop_token_ids(self.tokenizer, self.model_path)
-
-    @cached_property
-    def requests(self) -> list[MixRequest]:
-        """Both prompts of every training example, as token ids."""
-        return list(self.renderer.requests(self.plan.examples["train"], self.max_total_tokens))
-
-    @cached_property
-    def max_total_tokens(self) -> int:
-        """Longest prompt and target together: ``mixing.max_total_tokens``, or the model's context if that is less."""
-        limit = self.config.mixing.max_total_tokens
-        context = models.context_length(self.model_path)
-        if context is not None and context < limit:
-            logger.info("mixing.max_total_tokens is %d, the model's context %d: that is the limit", limit, context)
-            return context
-        return limit
+    displacement: DisplacementCallback | None = None
+    """Measures checkpoints, where the recipe asks for it; there once the Fisher is."""
 
     def run(self) -> Report:
         """All stages."""
@@ -116,6 +80,9 @@ class Pipeline:
             self.make_targets(spec)
         for spec in self.plan.methods:  # after all, so that one engine serves every rate
             self.score_targets(spec)
+        self.displacement = displacement_callback(self)
+        if self.displacement is not None:
+            self.callbacks = self.callbacks.plus(self.displacement)
         self.unload()
         for spec in self.plan.methods:
             self.train_and_evaluate(spec)
@@ -191,30 +158,6 @@ class Pipeline:
             mixer = self.mixer(engine, self.mixer_settings(spec.name, rate))
             mix_targets(self.plan, mixer, self.requests, self.directory)
 
-    def mixer_settings(self, name: str, rate: float) -> MixerSettings:
-        """What decides the targets of one rate."""
-        mixing = self.config.mixing
-        return MixerSettings(
-            name=name,
-            rate=rate,
-            seed=mixing.seed,
-            max_retries=mixing.max_retries,
-            max_new_tokens=mixing.max_new_tokens,
-            max_total_tokens=self.max_total_tokens,
-            accept_truncated=mixing.accept_truncated,
-            deterministic=mixing.temperature == 0,
-            max_in_flight=mixing.max_in_flight,
-        )
-
-    def mixer(self, engine: Engine, settings: MixerSettings) -> Rollouts:
-        """Mixes in this process, or where the engine is if that is on NeMo-RL's workers."""
-        if self.plan.engine.name == "nemo_rl":
-            from nemo_mixsd.nemo.host_engine import HostEngine
-
-            assert isinstance(engine, HostEngine)
-            return engine.mixer(settings, self.plan.verifier.name)
-        return Mixer(engine, self.plan.verifier, self.renderer.decode, settings)
-
     def train_and_evaluate(self, spec: MethodSpec) -> None:
         """Train one method and evaluate its last checkpoint, or all."""
         checkpoints = self.directory.checkpoints(spec.name)
@@ -236,6 +179,8 @@ class Pipeline:
         for step, path in steps.items():
             with self.directory.clock(spec.name, "eval"):
                 self.evaluate(spec.name, step, str(path))
+            if self.displacement is not None:
+                self.displacement.on_checkpoint_saved(spec.name, step, path)  # saved before the Fisher was asked for
             self._tell_validation(spec.name, step)
 
     def _edit(self, directory: Path) -> TrainResult:
@@ -324,80 +269,7 @@ class Pipeline:
         found = read_checkpoint(self.directory.path, name, step)
         metrics = {f"{split}_accuracy": value for split, value in found.accuracy.items() if value is not None}
         metrics |= {f"heldout/{benchmark}": score.accuracy for benchmark, score in found.heldout.items()}
+        metrics |= {f"displacement/{figure}": v for figure, v in found.displacement.items() if v is not None}
         if found.forgetting_nats is not None:
             metrics["forgetting_nats"] = found.forgetting_nats
         self.callbacks.emit("on_validation", name, step, metrics)
-
-    def model(self, path: str) -> PreTrainedModel:
-        """A model in this process, for scoring and for the ``hf`` engine; the last one asked for is kept."""
-        if self._running is not None or self._loaded is None or self._loaded[0] != path:
-            self.unload()
-            self._loaded = (path, models.load_model(path, self.precision))
-        return self._loaded[1]
-
-    def unload(self) -> None:
-        """Drop the model or the engine that is kept, and give its memory back."""
-        import torch
-
-        self._loaded = None
-        if self._running is not None:
-            self._running[1].close()
-            self._running = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-    @cached_property
-    def precision(self) -> models.Precision:
-        """Dtype of generating and scoring models."""
-        chosen = self.config.mixing.precision
-        if chosen != "auto":
-            return chosen
-        return "float32" if models.default_device() == "cpu" else self.config.policy.precision
-
-    @contextmanager
-    def engine(self, path: str, sampling: Sampling, in_flight: int) -> Iterator[Engine]:
-        """An engine over a model.
-
-        Args:
-            path: The model.
-            sampling: How tokens are chosen.
-            in_flight: Examples at the same time, each with up to two streams.
-        """
-        if self.plan.engine.name == "hf":
-            from nemo_mixsd.mixing.engines.hf import HFEngine
-
-            engine: Engine = HFEngine(self.model(path), self.stop_ids, sampling, 2 * in_flight)
-            try:
-                yield engine
-            finally:
-                engine.close()
-            return
-        wanted = (path, sampling)
-        if self._running is None or self._running[0] != wanted:
-            self.unload()
-            most = max(in_flight, self.config.mixing.max_in_flight, self.config.evals.batch_size)
-            self._running = (wanted, self._start_engine(path, sampling, most))
-        try:
-            yield self._running[1]
-        except BaseException:
-            self.unload()  # requests in flight are of no use to whoever asks next
-            raise
-
-    def _start_engine(self, path: str, sampling: Sampling, in_flight: int) -> Engine:
-        """An engine that is slow to start; it is kept until another one or a model is needed."""
-        if self.plan.engine.name == "nemo_rl":
-            from nemo_mixsd.nemo.host_engine import HostEngine
-
-            return HostEngine.start(self.config, path, self.tokenizer, self.stop_ids, sampling)
-        from nemo_mixsd.mixing.engines.vllm import make_vllm_engine
-        from nemo_mixsd.mixing.engines.vllm_options import VLLMOptions
-
-        heldout = longest_request(self.plan.heldout, self.renderer, models.context_length(self.model_path))
-        options = VLLMOptions(
-            dtype=self.precision,
-            max_model_len=max(self.max_total_tokens, heldout),
-            max_in_flight=in_flight,
-            **self.config.mixing.vllm.model_dump(),
-        )
-        return make_vllm_engine(path, self.stop_ids, sampling, options)

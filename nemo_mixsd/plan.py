@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nemo_mixsd import models
+from nemo_mixsd.analysis.fisher_plan import check_fisher, fisher_line
 from nemo_mixsd.config import RunConfig
 from nemo_mixsd.corpora import Corpus, make_corpus
 from nemo_mixsd.distill_plan import distill_line, distill_names, plan_schedule
@@ -107,6 +108,8 @@ class Plan:
             out.append(("held-out", describe_sets(self.heldout, config.evals.lm_eval)))
         if any(chosen.benchmark.needs_sandbox for chosen in self.heldout):
             out.append(("sandbox", describe_sandbox()))
+        if config.analysis.fisher.enabled:
+            out.append(("fisher", fisher_line(config.analysis.fisher)))
         out.append(("base", "evaluate on " + ", ".join(f"{s} {n}" for s, n in splits.items())))
         enough = config.evals.stop.train_accuracy
         ending = "" if enough is None else f" at most (until train accuracy {enough:g})"
@@ -171,6 +174,7 @@ def make_plan(config: RunConfig) -> Plan:
         plan_schedule(config, method, len(examples["train"]), backend.name == "local")  # rollouts fit the batches
     check_lm_eval(config.evals.lm_eval, config.evals.lm_eval_options)
     check_selection(config.evals, list(examples))
+    check_fisher(config, [spec.name for spec in method_specs(config) if spec.has_targets])
     reference = config.evals.forgetting
     return Plan(
         config=config,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from nemo_mixsd.analysis.cost import LEGEND as COST_LEGEND
 from nemo_mixsd.analysis.cost import cost_table, method_cost
+from nemo_mixsd.analysis.displacement_report import displacement_lines, draw_displacement, read_displacement
 from nemo_mixsd.analysis.nll import THRESHOLDS, TokenNLL, summarise
 from nemo_mixsd.analysis.tokens import overlap_record
 from nemo_mixsd.evals.benchmarks import BENCHMARKS
@@ -23,6 +24,9 @@ from nemo_mixsd.evals.taxonomy_report import Sorter, errors_lines
 from nemo_mixsd.io import read_json, read_jsonl, write_json, write_text
 from nemo_mixsd.mixing.auto_rate import PROBE_FILE, RateChoice, read_choice
 from nemo_mixsd.types import Discard, Response, Target
+
+if TYPE_CHECKING:
+    from nemo_mixsd.reporting.build import ReportOptions
 
 BASE = "base"
 """Report name of the model before training."""
@@ -38,6 +42,7 @@ class Checkpoint:
         counts: Questions by split.
         forgetting_nats: Eq. 2, nats a token; 0 for the base model by definition.
         heldout: Held-out benchmarks by name.
+        displacement: ``raw``, ``fisher_weighted``, ``fisher_mean``, ``alignment``; empty if not measured.
     """
 
     step: int
@@ -45,6 +50,7 @@ class Checkpoint:
     counts: dict[str, int] = field(default_factory=dict)
     forgetting_nats: float | None = None
     heldout: dict[str, HeldoutScore] = field(default_factory=dict)
+    displacement: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -131,6 +137,7 @@ def _row(run_dir: Path, name: str, evals: dict[str, Any]) -> MethodRow | None:
         forgetting_nats=shown.forgetting_nats,
         heldout={benchmark: score.accuracy for benchmark, score in shown.heldout.items()},
         heldout_detail=shown.heldout,
+        displacement=shown.displacement,
         targets=_targets(run_dir, name),
         step=shown.step,
         splits=shown.accuracy,
@@ -143,7 +150,7 @@ def _row(run_dir: Path, name: str, evals: dict[str, Any]) -> MethodRow | None:
 def read_checkpoint(run_dir: Path, name: str, step: int) -> Checkpoint:
     """What was measured on one checkpoint, from the files of its evaluations."""
     directory = run_dir / "evals" / name / str(step)
-    found = Checkpoint(step, heldout=read_heldout(directory))
+    found = Checkpoint(step, heldout=read_heldout(directory), displacement=read_displacement(run_dir, name, step))
     for path in sorted(directory.glob("*.jsonl")):
         if path.stem in ("reference", "reference_nll", *BENCHMARKS) or path.name.startswith("."):
             continue
@@ -174,19 +181,23 @@ def _targets(run_dir: Path, name: str) -> dict[str, float | int | None]:
     return summary
 
 
-def write_report(run_dir: Path) -> Report:
-    """Write ``report.json``, ``report.md`` and ``figures/*.png``."""
+def write_report(run_dir: Path, options: ReportOptions | None = None) -> Report:
+    """Write ``report.json``, ``report.md``, ``report.html`` and ``figures/*.png``."""
     from nemo_mixsd.analysis.plots import draw_figures
+    from nemo_mixsd.reporting.build import ReportOptions, run_extras
 
     report = build_report(run_dir)
-    write_json(run_dir / "report.json", asdict(report))
+    extras = run_extras(run_dir, report, options or ReportOptions())
+    write_json(run_dir / "report.json", asdict(report) | extras.record)
     evals = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8")).get("evals") or {}
     figures = [
         *draw_figures(report, run_dir),
         *draw_errors(report, run_dir),
+        *draw_displacement(report, run_dir),
         *draw_selections(report, run_dir, evals),
     ]
-    write_text(run_dir / "report.md", to_markdown(report, figures))
+    write_text(run_dir / "report.md", to_markdown(report, figures) + extras.markdown)
+    write_text(run_dir / "report.html", extras.html)
     return report
 
 
@@ -244,6 +255,7 @@ def to_markdown(report: Report, figures: list[Path]) -> str:
         ]  # fmt: skip
         parts += ["", "## By checkpoint", ""]
         parts += _markdown_table(["method", "step", "train", "paraphrase", "forgetting"], body)
+    parts += displacement_lines(report)
     header, body = cost_table({name: row.cost for name, row in report.methods.items()})
     if body:
         parts += ["", "## Cost", "", *_markdown_table(header, body), "", COST_LEGEND]

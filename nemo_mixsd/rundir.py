@@ -121,6 +121,16 @@ class RunDirectory:
         return self.path / "analysis" / "token_text" / f"{name}.jsonl"
 
     @property
+    def fisher(self) -> Path:
+        """The diagonal Fisher at the base model."""
+        return self.path / "analysis" / "fisher.safetensors"
+
+    @property
+    def displacement(self) -> Path:
+        """Displacement of each checkpoint, ``<name>/<step>.json``."""
+        return self.path / "analysis" / "displacement"
+
+    @property
     def seconds_file(self) -> Path:
         """Wall time by method and stage."""
         return self.path / "analysis" / "seconds.json"
