@@ -13,6 +13,7 @@ from nemo_mixsd.analysis.cost import cost_table, method_cost
 from nemo_mixsd.analysis.displacement_report import displacement_lines, draw_displacement, read_displacement
 from nemo_mixsd.analysis.nll import THRESHOLDS, TokenNLL, summarise
 from nemo_mixsd.analysis.tokens import overlap_record
+from nemo_mixsd.distill_plan import SHUFFLED
 from nemo_mixsd.evals.benchmarks import BENCHMARKS
 from nemo_mixsd.evals.forgetting import forgetting
 from nemo_mixsd.evals.heldout import HeldoutScore
@@ -23,7 +24,7 @@ from nemo_mixsd.evals.taxonomy_plot import draw_errors
 from nemo_mixsd.evals.taxonomy_report import Sorter, errors_lines
 from nemo_mixsd.io import read_json, read_jsonl, write_json, write_text
 from nemo_mixsd.mixing.auto_rate import PROBE_FILE, RateChoice, read_choice
-from nemo_mixsd.types import Discard, Response, Target
+from nemo_mixsd.types import Discard, Method, Response, Target
 
 if TYPE_CHECKING:
     from nemo_mixsd.reporting.build import ReportOptions
@@ -108,10 +109,14 @@ def build_report(run_dir: Path) -> Report:
     return Report(config["policy"]["model_name"], config["corpus"]["name"], methods, choice)
 
 
+_ORDER = tuple(m.value for m in (Method.BASE, Method.SFT, Method.OPSD, Method.OPSD_NLL, Method.MIXSD, Method.MIXSD_KL))
+
+
 def _order(name: str) -> tuple[int, float, str]:
-    """Base first, SFT next, then the rest by name and rate."""
+    """By method, the base model first and its controls after each, then by rate."""
     kind, _, rate = name.partition("@")
-    return {BASE: 0, "sft": 1}.get(name, 2), float(rate) if rate else 0.0, kind
+    method = kind.removesuffix(SHUFFLED)
+    return _ORDER.index(method) if method in _ORDER else len(_ORDER), float(rate) if rate else 0.0, kind
 
 
 def _count_errors(run_dir: Path, methods: dict[str, MethodRow]) -> None:

@@ -26,7 +26,7 @@ def whole(tmp_path_factory, make_recipe):
 
 def test_one_table(whole):
     report, _, _, directory = whole
-    names = ["base", "sft", "mixsd_kl@0", "opsd", "opsd_nll", "mixsd@0.3", "mixsd_kl@0.3"]
+    names = ["base", "sft", "opsd", "opsd_nll", "mixsd@0.3", "mixsd_kl@0", "mixsd_kl@0.3"]
     written = json.loads((directory / "report.json").read_text())["methods"]
     assert list(report.methods) == list(written) == names
     for name, row in written.items():
