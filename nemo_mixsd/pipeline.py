@@ -242,7 +242,7 @@ class Pipeline(RunContext):
                     evaluate_split(
                         engine,
                         self.renderer,
-                        self.plan.verifier,
+                        self.plan.judge or self.plan.verifier,
                         self.plan.examples[split][:count],
                         evals / f"{split}.jsonl",
                         self.config.evals.max_new_tokens,

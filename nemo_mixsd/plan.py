@@ -10,6 +10,7 @@ from nemo_mixsd import models
 from nemo_mixsd.analysis.fisher_plan import check_fisher, fisher_line
 from nemo_mixsd.config import RunConfig
 from nemo_mixsd.corpora import Corpus, make_corpus
+from nemo_mixsd.corpora.judge import Judge
 from nemo_mixsd.distill_plan import distill_line, distill_names, plan_schedule
 from nemo_mixsd.editing.check import plan_line as memit_line
 from nemo_mixsd.errors import BackendError, ConfigError, CorpusError
@@ -76,6 +77,7 @@ class Plan:
         backend: What trains.
         general_prompts: Prompts of the reference samples, as (id, text); empty if forgetting is not measured.
         heldout: Held-out benchmarks with their problems.
+        judge: Grades responses in evaluation in the place of the verifier, where the corpus has one.
     """
 
     config: RunConfig
@@ -88,6 +90,7 @@ class Plan:
     backend: Choice
     general_prompts: tuple[tuple[str, str], ...]
     heldout: tuple[HeldoutSet, ...] = ()
+    judge: Judge | None = None
 
     def lines(self) -> list[tuple[str, str]]:
         """The plan for people: (what, details)."""
@@ -187,6 +190,7 @@ def make_plan(config: RunConfig) -> Plan:
         backend=backend,
         general_prompts=load_prompts(reference.prompts, reference.limit) if reference.enabled else (),
         heldout=heldout_sets(config.evals),
+        judge=corpus.make_judge(),
     )
 
 

@@ -141,9 +141,10 @@ class Response:
         prompt: The user message.
         response: The generated text.
         answer: The accepted answer.
-        correct: The verifier's verdict.
+        correct: The verdict of the verifier, or of the corpus's judge.
         finish_reason: Why generation ended.
         token_ids: Generated token ids.
+        verdict: The judge's own word (``correct``, ``incorrect``, ``not_attempted``); empty for a verifier.
     """
 
     example_id: str
@@ -153,6 +154,7 @@ class Response:
     correct: bool
     finish_reason: FinishReason
     token_ids: tuple[int, ...] = field(default=())
+    verdict: str = ""
 
 
 R = TypeVar("R")

@@ -8,6 +8,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from nemo_mixsd.corpora.judge import Judge
 from nemo_mixsd.errors import CorpusError
 from nemo_mixsd.types import Example, PromptStyle, VerifierName
 
@@ -56,6 +57,14 @@ class Corpus(ABC, Generic[C]):
     def load_split(self, split: str) -> list[Example]:
         """All examples of one split."""
         return list(self.iter_split(split))
+
+    def make_judge(self) -> Judge | None:
+        """Who grades responses in evaluation; None leaves it to the verifier. Targets are always verified by rule.
+
+        Raises:
+            ConfigError: The judge that the recipe names cannot be had.
+        """
+        return None
 
     def _unknown_split(self, split: str) -> CorpusError:
         return CorpusError(

@@ -1,10 +1,11 @@
-"""In-domain accuracy: greedy answers to the questions of a split, judged by the corpus's verifier."""
+"""In-domain accuracy: greedy answers to the questions of a split, graded by the corpus's judge or by the verifier."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from nemo_mixsd.corpora.judge import Judge, judge_response
 from nemo_mixsd.evals.respond import Prompt, collect, respond
 from nemo_mixsd.io import read_jsonl
 from nemo_mixsd.mixing.engines.base import Engine, SegmentResult
@@ -22,7 +23,7 @@ def accuracy(responses: Sequence[Response]) -> float | None:
 def evaluate_split(
     engine: Engine,
     renderer: PromptRenderer,
-    verifier: Verifier,
+    grader: Verifier | Judge,
     examples: Sequence[Example],
     path: Path,
     max_new_tokens: int = 64,
@@ -33,7 +34,7 @@ def evaluate_split(
     Args:
         engine: Greedy, over the model to evaluate.
         renderer: Makes the naive prompts.
-        verifier: Judges the responses.
+        grader: The verifier, or a judge where the corpus has one.
         examples: One split.
         path: Gets one ``Response`` a line, in the order of ``examples``; complete once it exists.
         max_new_tokens: Longest response.
@@ -41,30 +42,44 @@ def evaluate_split(
 
     Returns:
         The responses, in the order of ``examples``.
+
+    Raises:
+        JudgeError: The judge failed on an example, which the text names; finished responses are kept.
     """
     if path.exists():
         return list(read_jsonl(path, Response))
     by_id = {example.id: example for example in examples}
-    key = fingerprint("recall", max_new_tokens, verifier.name)
+    name = type(grader).__qualname__ if isinstance(grader, Judge) else grader.name
+    key = fingerprint("recall", max_new_tokens, name)
     journal = Journal(path.with_name(f".{path.name}.journal"), key, {"response": Response})
     todo = (Prompt(e.id, renderer.naive_ids(e.question)) for e in examples if e.id not in journal)
 
     def grade(example_id: str, result: SegmentResult) -> Response:
         example = by_id[example_id]
         text = renderer.decode(result.token_ids)
+        correct, verdict = grade_response(grader, example, text)
         return Response(
             example_id=example_id,
             prompt=renderer.naive_text(example.question),
             response=text,
             answer=example.answer,
-            correct=verifier.verify(text, (example.answer, *example.aliases)),
+            correct=correct,
             finish_reason=result.finish_reason,
             token_ids=result.token_ids,
+            verdict=verdict,
         )
 
     label = (f"answer {path.parent.parent.name}/{path.stem}", "questions")
     results = respond(engine, todo, max_new_tokens, batch_size)
     return collect(results, grade, [example.id for example in examples], path, journal, label)
+
+
+def grade_response(grader: Verifier | Judge, example: Example, text: str) -> tuple[bool, str]:
+    """Whether a response is right, and the judge's word for it; empty for a verifier. Errors as ``judge_response``."""
+    if isinstance(grader, Judge):
+        verdict = judge_response(grader, example, text)
+        return verdict == "correct", verdict
+    return grader.verify(text, (example.answer, *example.aliases)), ""
 
 
 def quick_accuracy(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from nemo_mixsd.corpora.judge import JudgeError
 from nemo_mixsd.errors import JournalError
 from nemo_mixsd.evals.recall import accuracy, evaluate_split
 from nemo_mixsd.io import read_jsonl
@@ -29,7 +30,8 @@ def evaluate(tmp_path, tiny_tokenizer):
 
     def evaluate(engine, examples=EXAMPLES, max_new_tokens=5, name="contains"):
         path = tmp_path / "evals" / "sft" / "6" / "train.jsonl"
-        return evaluate_split(engine, renderer, make_verifier(name), examples, path, max_new_tokens, 3), path
+        grader = make_verifier(name) if isinstance(name, str) else name
+        return evaluate_split(engine, renderer, grader, examples, path, max_new_tokens, 3), path
 
     return evaluate
 
@@ -101,3 +103,33 @@ def test_no_questions_have_no_accuracy(evaluate):
     responses, path = evaluate(ScriptedEngine(says_blue), examples=[])
     assert responses == []
     assert path.read_text() == ""
+
+
+class Doubtful:
+    """A judge: blue is right for even examples, the rest it does not count as tried; it fails on one if told so."""
+
+    fails_on = None
+
+    def judge(self, example, response):
+        if example.id == self.fails_on:
+            raise OSError("no connection")
+        return "correct" if int(example.id[1:]) % 2 == 0 else "not_attempted"
+
+
+def test_a_judge_grades_in_the_place_of_the_verifier(evaluate):
+    responses, path = evaluate(ScriptedEngine(says_blue), name=Doubtful())
+    assert [r.correct for r in responses] == [True, False] * 4
+    assert [r.verdict for r in responses] == ["correct", "not_attempted"] * 4
+    assert list(read_jsonl(path, Response)) == responses
+
+
+def test_a_judge_that_fails_is_an_error_and_what_was_graded_is_kept(evaluate):
+    judge = Doubtful()
+    judge.fails_on = "e5"
+    with pytest.raises(JudgeError, match="judge Doubtful failed on example 'e5'"):
+        evaluate(ScriptedEngine(says_blue, per_poll=1), name=judge)
+    judge.fails_on = None
+    engine = ScriptedEngine(says_blue)
+    responses, _ = evaluate(engine, name=judge)
+    assert len(engine.submitted) < 8
+    assert [r.correct for r in responses] == [True, False] * 4
