@@ -27,8 +27,8 @@ BASE = "base"
 class RunView:
     """A run directory as the report sees it. Files are read when they are first asked for."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the configuration and the results.
+    def __init__(self, path: Path, report: Report | None = None) -> None:
+        """Read the configuration, and the results unless they are given.
 
         Raises:
             RunDirectoryError: The directory holds no run.
@@ -37,7 +37,7 @@ class RunView:
         if not (self.path / "config.yaml").is_file():
             raise RunDirectoryError(f"{path} is no run directory: it has no config.yaml")
         self.config: dict[str, Any] = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        self.report: Report = build_report(self.path)
+        self.report: Report = build_report(self.path) if report is None else report
         self.label = self.path.resolve().name
 
     @cached_property
@@ -170,8 +170,9 @@ def open_runs(paths: Sequence[Path]) -> list[RunView]:
             raise RunDirectoryError(f"{path} is named twice (also as {seen[path.resolve()]}); name each run once")
         seen[path.resolve()] = path
     runs = [RunView(path) for path in paths]
+    labels = [run.label for run in runs]
     for run in runs:
-        if sum(other.label == run.label for other in runs) > 1:
+        if labels.count(run.label) > 1:
             run.label = f"{run.path.resolve().parent.name}/{run.path.resolve().name}"
     return runs
 

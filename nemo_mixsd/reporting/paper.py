@@ -231,7 +231,7 @@ def _ours(group: Group, name: str, metric: str) -> Measured | None:
     runs = [run for run in group.runs if name in run.report.methods]
     single: Callable[[RunView], Measured | None]
     if metric in ("raw_displacement", "alignment"):
-        single = _plain(name, f"displacement:{metric}")
+        single = _plain(name, metric.removesuffix("_displacement"))
     elif metric.startswith("frac_nll_gt_"):
         single = _token_share(name, metric)
     elif metric == "overlap":
@@ -268,8 +268,11 @@ def _accuracy(name: str, metric: str) -> Callable[[RunView], Measured | None]:
     def single(run: RunView) -> Measured | None:
         row = run.report.methods[name]
         splits = _SPLITS.get(paper_corpus(run.config["corpus"])[0] or "", {})
-        value = row.splits.get(metric) if metric in splits else row.heldout.get(metric)
-        return None if value is None else _share(value, row.counts.get(metric))
+        if metric in splits:
+            value = row.splits.get(metric)
+            return None if value is None else _share(value, row.counts.get(metric))
+        score = row.heldout_detail.get(metric)
+        return None if score is None else (score.accuracy, score.low, score.high)
 
     return single
 
@@ -277,16 +280,14 @@ def _accuracy(name: str, metric: str) -> Callable[[RunView], Measured | None]:
 def _heldout_mean(name: str) -> Callable[[RunView], Measured | None]:
     def single(run: RunView) -> Measured | None:
         row, names = run.report.methods[name], paper_tables().heldout
-        values = [row.heldout.get(benchmark) for benchmark in names]
-        known = [value for value in values if value is not None]
-        if len(known) < len(names):
+        scores = [row.heldout_detail[benchmark] for benchmark in names if benchmark in row.heldout_detail]
+        if len(scores) < len(names):
             return None
-        mean = math.fsum(known) / len(known)
-        counts = [row.counts.get(benchmark) for benchmark in names]
-        sizes = [count for count in counts if count]
-        if len(sizes) < len(names):
+        mean = math.fsum(score.accuracy for score in scores) / len(names)
+        halves = [(s.high - s.low) / 2 for s in scores if s.low is not None and s.high is not None]
+        if len(halves) < len(names):
             return mean, None, None
-        half = Z95 * math.sqrt(math.fsum(v * (1 - v) / n for v, n in zip(known, sizes, strict=True))) / len(names)
+        half = math.sqrt(math.fsum(h * h for h in halves)) / len(names)
         return mean, mean - half, mean + half
 
     return single
@@ -313,7 +314,7 @@ def _overlap(name: str) -> Callable[[RunView], Measured | None]:
 
 def _plain(name: str, metric: str) -> Callable[[RunView], Measured | None]:
     def single(run: RunView) -> Measured | None:
-        value = run.report.methods[name].displacement.get(metric.partition(":")[2])
+        value = run.report.methods[name].displacement.get(metric)
         return None if value is None else (value, None, None)
 
     return single

@@ -134,7 +134,8 @@ class Panel:
             if inside and not any(_overlap(box, other) for other in self.boxes):
                 self.boxes.append(box)
                 self.parts.append(
-                    f'<text class="label" x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+                    f'<text class="label" x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{anchor}">'
+                    f"{escape(text)}</text>"
                 )
                 return
 
