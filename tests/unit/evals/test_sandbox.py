@@ -164,6 +164,9 @@ def test_catching_every_exception_ends_at_the_time_limit(isolation):
 def test_an_endless_loop_ends_at_the_cpu_limit(isolation):
     result = failed("while True: pass", isolation, cpu_seconds=1, wall_seconds=60)
     assert result.reason == "not finished after 1 s of CPU time"
+
+
+def test_a_loop_that_ignores_the_signal_ends_too(isolation):
     ignoring = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
     assert failed(ignoring, isolation, cpu_seconds=1, wall_seconds=60).reason == "ended by SIGKILL"
 
@@ -214,7 +217,7 @@ def test_daemons_do_not_outlive_their_program(isolation):
     ],
 )
 def test_a_memory_hog(isolation, source):
-    failed(source, isolation)
+    failed(source, isolation, wall_seconds=1)
 
 
 def test_endless_output(isolation):
