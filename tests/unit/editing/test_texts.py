@@ -25,17 +25,17 @@ def words(renderer, rows):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("text.txt", "the sky\nis blue\n\n\n  what is it ?  \n \nrome\n"),
+        ("text.txt", "the sky\nis blue\n\n\n  what is it  \n \nrome\n"),
         (
             "text.jsonl",
-            "".join(json.dumps({"text": t}) + "\n\n" for t in ("the sky is blue", "what is it ?", " ", "rome")),
+            "".join(json.dumps({"text": t}) + "\n\n" for t in ("the sky is blue", "what is it", " ", "rome")),
         ),
     ],
 )
 def test_files(renderer, tmp_path, name, content):
     (tmp_path / name).write_text(content)
     path = str(tmp_path / name)
-    expected = ["the sky is blue", "what is it ?", "rome"]
+    expected = ["the sky is blue", "what is it", "rome"]
     assert words(renderer, source(path=path).rows(renderer, 0)) == expected
     assert words(renderer, source(path=path).rows(renderer, 1)) == expected[1:]
     assert words(renderer, source(path=path, samples=2).rows(renderer, 0)) == expected[:2]
