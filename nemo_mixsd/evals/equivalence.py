@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import re
 import selectors
 import subprocess
@@ -153,9 +154,13 @@ class _Helper:
     """The helper process, started when first asked and again after it was lost."""
 
     def __init__(self) -> None:
+        self._known: dict[tuple[str, str], bool] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """Leave the process to whoever started it: after a fork it is the parent's."""
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
-        self._known: dict[tuple[str, str], bool] = {}
 
     def compare(self, gold: str, given: str, seconds: float) -> bool | None:
         with self._lock:
@@ -229,3 +234,4 @@ class _Helper:
 
 _helper = _Helper()
 atexit.register(_helper.close)
+os.register_at_fork(after_in_child=_helper.forget)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nemo_mixsd
+from nemo_mixsd import models
 from nemo_mixsd.errors import ConfigError, EngineError, RunDirectoryError
 from nemo_mixsd.evals.config import LmEvalConfig
 from nemo_mixsd.evals.heldout_report import LM_EVAL
@@ -97,7 +98,7 @@ def run_lm_eval(
     job = {
         "model": {
             "pretrained": model.path,
-            "tokenizer": model.tokenizer or model.path,
+            "tokenizer": _tokenizer(model),
             "dtype": model.precision,
             "device": model.device,
             "batch_size": options.batch_size,
@@ -112,6 +113,11 @@ def run_lm_eval(
     }
     logger.info("lm-eval: %s on %s", ", ".join(missing), model.path)
     _run(job, folder / "log.txt", missing)
+
+
+def _tokenizer(model: HarnessModel) -> str:
+    name = model.tokenizer or model.path
+    return models.resolve_model(name).path if name.startswith("bundled:") else name
 
 
 def _is_done(file: Path, key: str) -> bool:

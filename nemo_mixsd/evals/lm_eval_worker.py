@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ def main(path: str) -> None:
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     model = HFLM(**job["model"])
     manager = TaskManager(include_path=job["include_path"])
@@ -37,6 +41,13 @@ def main(path: str) -> None:
         folder = Path(job["folder"])
         _write_samples(folder / f"{task}.samples.jsonl", results.get("samples") or {})
         write_json(folder / f"{task}.json", to_record(to_score(task, results, job["key"])))
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process when the run that started it is gone: the next start would do the same work beside it."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def to_score(task: str, results: Mapping[str, Any], key: str) -> HeldoutScore:

@@ -76,7 +76,7 @@ def test_a_split_may_not_have_the_name_of_a_benchmark(recipe, tiny_world, tmp_pa
     from nemo_mixsd.errors import CorpusError
 
     rows = [json.loads(line) for line in (tiny_world / "facts.jsonl").read_text().splitlines()]
-    rows[-1]["split"] = "gsm8k"
+    rows[-1] |= {"split": "gsm8k", "paraphrases": []}
     (tmp_path / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(CorpusError, match="a split may not be called 'gsm8k'"):
         make_plan(load_config(recipe, [f"corpus.path={tmp_path / 'facts.jsonl'}"]))

@@ -1,5 +1,6 @@
 """Equality of mathematical answers: as written, as numbers, by math-verify; with limits, from any thread."""
 
+import os
 import threading
 import time
 
@@ -103,3 +104,19 @@ def test_a_lost_helper_is_started_again():
     equivalence._helper._process.kill()
     equivalence._helper._process.wait()
     assert math_equal("8 + x", "x + 8") is True
+
+
+def test_after_a_fork_parent_and_child_have_helpers_of_their_own():
+    assert math_equal("9 + x", "x + 9") is True
+    parent = equivalence._helper._process.pid
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        right = math_equal("10 + x", "x + 10") is True and equivalence._helper._process.pid != parent
+        equivalence._helper.close()
+        os.write(write, b"1" if right else b"0")
+        os._exit(0)
+    assert os.read(read, 1) == b"1"
+    os.waitpid(child, 0)
+    assert math_equal("11 + x", "x + 11") is True
+    assert equivalence._helper._process.pid == parent
