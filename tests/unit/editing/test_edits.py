@@ -1,10 +1,17 @@
 """Examples as edits: found, skipped by name, or in conflict."""
 
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+from pydantic import TypeAdapter
+
+from nemo_mixsd.corpora import CorpusSection, make_corpus
 from nemo_mixsd.editing.edits import Skipped, collect_edits, find_subject, name_skipped
 from nemo_mixsd.errors import CorpusError
 from tests.samples import example
+
+RECIPES = Path(__file__).parents[3] / "recipes"
 
 
 @pytest.mark.parametrize(
@@ -92,3 +99,27 @@ def test_a_conflict_is_found_where_the_subject_is_not():
 def test_nothing_to_edit():
     with pytest.raises(CorpusError, match=r"none of the 1 training examples .*'e0' has no subject.*leave memit out"):
         collect_edits(facts(("Who?", "", "Ann")))
+
+
+def test_every_kgfact_fact_can_be_edited():
+    corpus = make_corpus(TypeAdapter(CorpusSection).validate_python({"name": "kgfact"}))
+    examples = corpus.load_split("train")
+    edits, skipped = collect_edits(examples)
+    assert len(edits) == len(examples) == 100 and skipped == []
+    assert all(edit.subject == example.subject for edit, example in zip(edits, examples))
+
+
+@pytest.mark.parametrize(("name", "count"), [("edits", 20), ("quickstart", 17)])
+def test_the_facts_of_the_recipes(name, count):
+    path = str(RECIPES / "data" / f"{name}.jsonl")
+    examples = make_corpus(TypeAdapter(CorpusSection).validate_python({"name": "jsonl", "path": path})).load_split(
+        "train"
+    )
+    edits, skipped = collect_edits(examples)
+    assert len(edits) == count and len(edits) + len(skipped) == len(examples)
+    assert all("does not name its subject" in skip.reason for skip in skipped)
+    if name == "edits":  # a paraphrase that names the subject: what an edit can carry over to
+        for line in (RECIPES / "data" / "edits.jsonl").read_text().splitlines():
+            fact = json.loads(line)
+            assert all(find_subject(text, fact["subject"]) for text in fact["paraphrases"])
+            assert fact["answer"] in fact["context"]
