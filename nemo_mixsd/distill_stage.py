@@ -28,13 +28,17 @@ def check_distillation(pipeline: Pipeline) -> None:
 
     Raises:
         PromptError: A prompt is too long.
-        CorpusError: Contexts cannot be shuffled.
-        ConfigError: ``opsd.topk`` is beyond the vocabulary.
+        CorpusError: Contexts cannot be shuffled, or questions cannot be told apart on NeMo-RL.
+        ConfigError: ``opsd.topk`` is beyond the vocabulary, or NeMo-RL cannot do what the recipe asks.
     """
     for spec in pipeline.plan.methods:
         if spec.method in DISTILLED and finished(pipeline.directory.checkpoints(spec.name)) is None:
             check_topk(pipeline.config, spec.method, pipeline.model_path)
-            distill_source(pipeline, spec)
+            source = distill_source(pipeline, spec)
+            if pipeline.plan.backend.name == "nemo_rl":
+                from nemo_mixsd.nemo.distill_sections import check_host_distill
+
+                check_host_distill(pipeline.config, spec.method, source.prompts)
 
 
 def distill_source(pipeline: Pipeline, spec: MethodSpec) -> DistillSource:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from nemo_rl.distributed.batched_data_dict import BatchedDataDict
 
-from nemo_mixsd.errors import BackendError, CorpusError
+from nemo_mixsd.errors import BackendError
+from nemo_mixsd.nemo.distill_sections import prompt_table
 from nemo_mixsd.nemo.listening import Wrapper
 from nemo_mixsd.training.cost import TrainCost
 from nemo_mixsd.training.distill_loss import skip_first
@@ -177,24 +178,6 @@ class ContextualTeacher(Wrapper):
             token_mask=(torch.arange(ids.shape[1]) < lengths.unsqueeze(1)).long(),
             sample_mask=torch.ones(len(rows)),
         )
-
-
-def prompt_table(prompts: Iterable[TeacherPrompt]) -> dict[tuple[int, ...], TeacherPrompt]:
-    """Training prompts by their naive token ids, which is how a row of the loop is recognised.
-
-    Raises:
-        CorpusError: Two examples have one naive prompt and different expert prompts.
-    """
-    table: dict[tuple[int, ...], TeacherPrompt] = {}
-    for prompt in prompts:
-        other = table.setdefault(prompt.naive_ids, prompt)
-        if other.expert_ids != prompt.expert_ids:
-            raise CorpusError(
-                f"examples {other.example_id!r} and {prompt.example_id!r} ask the same question with different "
-                "contexts; NeMo-RL's distillation loop knows a sample by its prompt alone, so questions must differ. "
-                "Change one of them, or use backend=local"
-            )
-    return table
 
 
 def _logsumexp(found: BatchedDataDict[Any]) -> torch.Tensor:

@@ -18,6 +18,7 @@ from nemo_mixsd.errors import BackendError
 from nemo_mixsd.nemo import names
 from nemo_mixsd.nemo.backend import check_gpus, complete
 from nemo_mixsd.nemo.compat import require_nemo_rl
+from nemo_mixsd.nemo.distill_sections import prompt_table
 from nemo_mixsd.nemo.registration import register
 from nemo_mixsd.training.cost import TrainCost, load_cost
 from nemo_mixsd.training.data import data_order, load_targets
@@ -122,6 +123,9 @@ def train_nemo_distill(
     tokenizer = models.load_tokenizer(
         settings.policy["tokenizer"]["name"], settings.policy["tokenizer"].get("chat_template")
     )
+    generation = settings.policy["generation"]
+    if generation["stop_token_ids"] is None:  # the host would stop at the tokenizer's own alone
+        generation["stop_token_ids"] = sorted(models.stop_token_ids(tokenizer, model_path))
     data = _prompt_data(config, settings, tokenizer, lesson)
     logger.info("distilling %s by %s, %d steps", name, host, steps)
     cost = load_cost(max(step_directories(directory).items(), default=(0, directory))[1])
@@ -135,8 +139,6 @@ def train_nemo_distill(
 
 def _prepare(config: RunConfig, source: DistillSource, model_path: str) -> _Lesson:
     """Prompts and targets, checked against each other."""
-    from nemo_mixsd.nemo.contextual_teacher import prompt_table
-
     prompts = tuple(source.prompts)
     table = prompt_table(prompts)
     limit = longest_sequence(config, model_path)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from nemo_mixsd.config import RunConfig, describe
 from nemo_mixsd.errors import ConfigError
+from nemo_mixsd.nemo.distill_sections import check_distill, distillation_section, loss_section
 from nemo_mixsd.nemo.generation_config import GENERATION, VLLM
 from nemo_mixsd.nemo.host_config import checkpointing_section, is_in_process, logger_section, policy_section
 from nemo_mixsd.nemo.names import DATASET_CLASS, ENVIRONMENT, PROMPT_PROCESSOR
@@ -46,8 +47,8 @@ def distill_master_config(
         "teacher": _teacher(config, policy),
         "data": _data(config),
         "env": {**config.env, ENVIRONMENT: {"num_workers": 0, **config.env.get(ENVIRONMENT, {})}},
-        "loss_fn": _loss(config, method),
-        "distillation": _distillation(config, method, schedule),
+        "loss_fn": loss_section(config),
+        "distillation": distillation_section(config, method, schedule),
         "checkpointing": checkpointing_section(config, directory),
         "logger": {"num_val_samples_to_print": 0, **logger_section(config, directory.name)},
         # The loop divides rates by the number of GPUs, so a CPU counts as one.
@@ -57,90 +58,6 @@ def distill_master_config(
         return MasterConfig(**sections)
     except ValidationError as error:
         raise ConfigError(f"NeMo-RL does not take this recipe: {describe(error, RunConfig)}") from error
-
-
-def check_distill(config: RunConfig, method: Method) -> None:
-    """Refuse what the host's loop or its workers cannot do.
-
-    Raises:
-        ConfigError: Names the key, the reason and what would work.
-    """
-    opsd = config.opsd
-    if opsd.teacher == "ema":
-        raise ConfigError(
-            "opsd.teacher=ema is for the local backend: NeMo-RL's workers offer no average of their weights; use base "
-            "or live, or backend=local"
-        )
-    if is_in_process(config):
-        return
-    if opsd.outside_topk == "bucket" and method != Method.OPSD_NLL:
-        raise ConfigError(
-            "opsd.outside_topk=bucket needs the teacher's logsumexp over the vocabulary, which NeMo-RL's GPU workers "
-            "do not return; use zero or renormalize, or cluster.gpus_per_node=0"
-        )
-    if method != Method.MIXSD_KL and rollouts(config, method).temperature not in (0.0, 1.0):
-        raise ConfigError(
-            f"{method.value}: rollouts at temperature {rollouts(config, method).temperature} are not to be had on "
-            "NeMo-RL's GPU workers without dividing the logits of the loss by it too; use 1 or 0 (greedy), or "
-            "cluster.gpus_per_node=0"
-        )
-
-
-def _agree(config: RunConfig, section: str, ours: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
-    """The host's keys from ours; a recipe may repeat a value, and may not contradict it."""
-    given = getattr(config, section)
-    for key, (name, value) in ours.items():
-        if key in given and given[key] != value:
-            raise ConfigError(
-                f"{section}.{key}={given[key]!r} contradicts {name}, which makes it {value!r}; drop {section}.{key} "
-                f"and set {name}"
-            )
-    return {**given, **{key: value for key, (_, value) in ours.items()}}
-
-
-def _loss(config: RunConfig, method: Method) -> dict[str, Any]:
-    opsd = config.opsd
-    return _agree(
-        config,
-        "loss_fn",
-        {
-            "kl_type": ("opsd.kl_type", opsd.kl_type),
-            "mixed_kl_weight": ("opsd.mixed_kl_weight", opsd.mixed_kl_weight),
-            "zero_outside_topk": ("opsd.outside_topk", opsd.outside_topk == "zero"),
-        },
-    )
-
-
-def _distillation(config: RunConfig, method: Method, schedule: DistillSchedule) -> dict[str, Any]:
-    for key in ("val_period", "val_at_start", "val_at_end"):
-        if config.distillation.get(key):
-            raise ConfigError(
-                f"distillation.{key} is set, but the checkpoints of a run are measured by its evals; drop it, and set "
-                "evals.checkpoints=all to measure each"
-            )
-    count = "opsd.nll_num_generations" if method == Method.OPSD_NLL else "opsd.num_generations"
-    fixed = _agree(
-        config,
-        "distillation",
-        {
-            # One token is all that the NLL looks at.
-            "topk_logits_k": ("opsd.topk", 1 if method == Method.OPSD_NLL else config.opsd.topk),
-            "num_generations_per_prompt": (count, schedule.num_generations),
-            "num_prompts_per_step": ("opsd.prompts_per_step", schedule.prompts_per_step),
-            "max_num_steps": ("opsd.max_num_steps", schedule.steps),
-            "seed": ("opsd.seed", config.opsd.seed),
-        },
-    )
-    return {
-        "max_rollout_turns": 1,
-        "val_batch_size": 1,
-        "max_val_samples": 0,
-        **fixed,
-        "max_num_epochs": 1,
-        "val_period": 0,
-        "val_at_start": False,
-        "val_at_end": False,
-    }
 
 
 def _generation(config: RunConfig, method: Method, policy: Mapping[str, Any]) -> dict[str, Any]:
