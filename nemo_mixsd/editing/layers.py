@@ -49,7 +49,7 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     Raises:
         BackendError: The model is built otherwise.
     """
-    layers = getattr(model.get_decoder(), "layers", None)
+    layers: nn.ModuleList | None = getattr(model.get_decoder(), "layers", None)
     if layers is None:
         raise _unsupported(model, "no list of layers")
     return layers

@@ -8,6 +8,7 @@ Eq. 14). It may be read as least squares: ordinary keys are to keep their values
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 import torch
 
@@ -56,5 +57,5 @@ def _cholesky(system: torch.Tensor) -> torch.Tensor:
                     system.shape[0],
                     ridge,
                 )
-            return factor
+            return cast(torch.Tensor, factor)
     raise BackendError("memit: the system of the update cannot be solved; raise memit.covariance.samples")
