@@ -7,9 +7,10 @@ answers. ``extract_answer`` is the whole interface; the rules by kind:
 kind       the answer is
 ========== ==========================================================================================================
 boxed      the content of the last complete ``\boxed{...}``
-final      as ``boxed``; without a box what follows the last ``####``; without that, what follows the last "answer is",
-           "answer:" and the like
-number     the last number of that; without any of the three the last number of the text
+final      as ``boxed``; without a box what follows ``####`` near the end, or "answer is", "answer:" and the like; of
+           several statements the last
+number     the last number of that; the last number of the text where nothing is stated, or no number in a statement
+           without a box
 last_number the last number of the last box; without a box the last number of the text
 letter     the letter of the option in ``final``; without that, a last line that is a letter and no more
 ========== ==========================================================================================================
@@ -25,6 +26,9 @@ from typing import Literal
 AnswerKind = Literal["boxed", "final", "number", "last_number", "letter"]
 """What is looked for; see the table above."""
 
+HEADING = 100
+"""Characters after an "Answer:" at the very beginning from which on it is a heading."""
+
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _NUMBER = re.compile(
     r"(?<![\w.])[-+−]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
@@ -35,9 +39,9 @@ _ARTICLES = re.compile(r"\b(?:the|a|an)\b")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox)\s*\{([^{}]*)\}")
 _HASHES = re.compile(r"####[ \t]*:?[ \t]*([^\n]+)")
 _ANSWER_IS = re.compile(
-    r"\b(?:final\s+)?(?:answer|result|solution)\b(?:\s+choice|\s+option)?[*_\s]*"
+    r"\b(?:answer|final\s+result)\b(?:\s+choice|\s+option)?[*_\s]*"
     r"(?:(?:to|for|of)\b[^.\n:=]{0,80}?\s)?"  # the answer to the question is
-    r"(?:\bis\b[*_\s]*:?|\bequals\b|\bwould be\b|\bmust be\b|:|=)[*_\s]*([^\n]+)",
+    r"(?:\bis\b[*_\s]*:?|\bequals\b|\bwould be\b|\bmust be\b|:|=)[*_\s]*(?=([^\n]+))",  # looked at, not taken: a later statement may stand on the same line
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"\.(?=\s+[^\d\s]|\s*$)|(?<=[^.\\])[!?](?=\s|$)")
@@ -63,7 +67,8 @@ def extract_answer(text: str, kind: AnswerKind, letters: str = "ABCD") -> str | 
     if kind == "final":
         return stated
     if kind == "number":
-        return extract_number(without_markup(text if stated is None else stated))
+        number = None if stated is None else extract_number(without_markup(stated))
+        return number if number or extract_boxed(text) else extract_number(without_markup(text))
     return _letter(text if stated is None else stated, letters, alone=stated is None)
 
 
@@ -72,11 +77,20 @@ def _stated(text: str) -> str | None:
     boxed = extract_boxed(text)
     if boxed:
         return boxed
-    for pattern in (_HASHES, _ANSWER_IS):
-        found = pattern.findall(text)
-        if found:
-            return _cut(found[-1]) or None
-    return None
+    found = [match for match in _ANSWER_IS.finditer(text) if not _is_heading(text, match)]
+    found += [match for match in _HASHES.finditer(text) if _is_near_the_end(text, match)]
+    last = max(found, key=lambda match: match.start(), default=None)
+    return None if last is None else _cut(last.group(1)) or None
+
+
+def _is_heading(text: str, match: re.Match[str]) -> bool:
+    """An "Answer:" that a long response begins with: what follows is the reasoning."""
+    return not re.search(r"\w", text[: match.start()]) and len(text) - match.start() > HEADING
+
+
+def _is_near_the_end(text: str, match: re.Match[str]) -> bool:
+    """Hashes with much after them are a Markdown heading."""
+    return sum(bool(line.strip()) for line in text[match.end() :].splitlines()) <= 2
 
 
 def _cut(text: str) -> str:

@@ -36,7 +36,8 @@ def wilson(correct: int, n: int) -> Interval:
     """
     if n < 1 or not 0 <= correct <= n:
         raise ValueError(f"no interval for {correct} of {n}")
-    return Interval(*wilson_score(correct, n), "wilson")
+    low, high = wilson_score(correct, n)
+    return Interval(0.0 if correct == 0 else low, 1.0 if correct == n else high, "wilson")  # without rounding errors
 
 
 def bootstrap(shares: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Interval:

@@ -23,6 +23,12 @@ FINAL = [
     (r"#### 11,\! 111", r"11,\! 111"),
     (r"The answer is 3, but \boxed{4}", "4"),
     (r"\boxed{} The answer is 4.", "4"),  # an empty box states nothing
+    ("Solution: we add 3 and 4", None),
+    ("The result is 3. Next we double it.", None),
+    ("The final result is 6.", "6"),
+    ("Answer: 7", "7"),
+    ("**Answer:** First she has 3 and 4, which is 7 in all. " + "Then she doubles what she has. " * 3, None),
+    ("Answer: first 3 and 4. " + "Then she doubles. " * 9 + "The answer is 14.", "14"),
     ("I would have to guess.", None),
     ("12 + 13 = 25", None),
     ("", None),
@@ -44,6 +50,14 @@ def test_final(text, answer):
         ("He has \\boxed{\\$1,450,000}", "1,450,000", "1,450,000"),
         ("nothing", None, None),
         (r"\boxed{none} of 4", None, None),
+        ("The answer is twice that: 2 * 9 = 18", "18", "18"),
+        ("The answer is what they have together.\n\n4 + 5 = 9", "9", "9"),
+        ("#### many, not 4", "4", "4"),
+        ("4\n#### many", "4", "4"),
+        ("#### Step 1\na\nb\n#### Step 2\nc\nd\nso 9", "9", "9"),
+        ("#### Step 1\n3 + 4\nThe answer is 7.", "7", "7"),
+        ("The answer is 3? No.\n#### 4", "4", "4"),
+        ("Answer: She has 3 and 4. " + "Then she buys some more of them. " * 4 + "That is 12 now.", "12", "12"),
     ],
 )
 def test_numbers_with_and_without_a_statement(text, number, last_number):
