@@ -5,11 +5,12 @@
 
 Trains SFT and MixSD at every rate and seed for the same number of steps, saves and measures every fourth step, and
 correlates over all checkpoints, and over the last ones alone (equal steps). Writes JSON, Markdown and a plot. Every
-run is resumable like any other.
+run is resumable like any other; the checkpoints of a finished one are deleted.
 """
 
 import argparse
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -41,7 +42,9 @@ def train(args: argparse.Namespace, overrides: list[str]) -> list[Path]:
             "evals.checkpoints=all", "evals.stop.train_accuracy=null", f"sft.max_num_steps={args.steps}",
             f"checkpointing.save_period={args.period}", "analysis.fisher.enabled=true", "analysis.target_nll=false",
         ]  # fmt: skip
-        run(make_plan(load_config(RECIPE, [*settings, *FEW_ANSWERS, *overrides])))
+        if not (Path(directory) / "report.json").is_file():  # written last
+            run(make_plan(load_config(RECIPE, [*settings, *FEW_ANSWERS, *overrides])))
+        shutil.rmtree(Path(directory) / "checkpoints", ignore_errors=True)  # measured; they are gigabytes
         directories.append(Path(directory))
     return directories
 

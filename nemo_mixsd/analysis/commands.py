@@ -37,11 +37,12 @@ def fisher(
     precision: Precision = "float32",
     device: Device = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples of one pass.")] = 8,
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of one pass.")] = 4096,
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of one pass.")] = 2048,
     memory: Annotated[str, typer.Option(help="Where the sums are kept: device, host or disk.")] = "device",
     save_every: Annotated[int, typer.Option(min=1, help="Samples between two saves.")] = 64,
     shard: Annotated[str | None, typer.Option(help="i/n: this process takes the i-th of n shares, from 0.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Shares to compute at the same time, one a GPU.")] = 1,
+    name: Annotated[str | None, typer.Option(help="What the file says the model is; --model by default.")] = None,
     merge: Annotated[list[Path] | None, typer.Option(help="Merge finished shards; may be given several times.")] = None,
 ) -> None:
     """Compute the diagonal Fisher of a model (Eq. 7), or go on with an interrupted one, or merge shards."""
@@ -64,9 +65,9 @@ def fisher(
             if shard is not None:
                 raise ConfigError("--processes and --shard exclude each other; give one of them")
             devices = _devices(processes, device)
-            info = compute_in_processes(_path(model), precision, chosen, out, settings, devices)
+            info = compute_in_processes(_path(model), precision, chosen, out, settings, devices, name or model)
         else:
-            info = compute_fisher(_load(model, precision, device), chosen, out, settings, model)
+            info = compute_fisher(_load(model, precision, device), chosen, out, settings, name or model)
     what = "Fisher" if info.kind == "mean" else f"shard {info.shard} of {info.shards}"
     mean = info.log_likelihood / info.tokens if info.tokens else 0.0
     typer.echo(f"{what} of {info.model}: {info.done} samples, {info.tokens} tokens, {-mean:.3f} nats a token")
@@ -106,6 +107,9 @@ def correlate(
     runs: Annotated[list[Path], typer.Argument(help="Run directories with measured checkpoints.")],
     out: Annotated[Path | None, typer.Option(help="Keep points and coefficients there, as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the scatter plots there, as PNG.")] = None,
+    against: Annotated[
+        str, typer.Option(help="nats (Eq. 2), or heldout: mean drop over benchmarks, in points.")
+    ] = "nats",
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
 ) -> None:
     """Print which measure of displacement goes with forgetting over the checkpoints of some runs (Table 6)."""
@@ -117,12 +121,14 @@ def correlate(
     from nemo_mixsd.analysis.scatter import draw_scatter
     from nemo_mixsd.io import write_json
 
-    points = collect_points(runs)
+    if against not in ("nats", "heldout"):
+        raise ConfigError(f"--against {against!r}: choose nats or heldout")
+    points = collect_points(runs, against)  # type: ignore[arg-type]
     found = relate(points, seed)
     if out is not None:
         write_json(out, {"points": [asdict(p) for p in points], "correlations": [asdict(c) for c in found]})
     if plot is not None:
-        draw_scatter(points, found, plot)
+        draw_scatter(points, found, plot, against)  # type: ignore[arg-type]
     _print_table(*correlation_table(found))
 
 

@@ -22,7 +22,7 @@ class FisherConfig(Section):
     """Which ones are drawn."""
     batch_size: int = Field(8, ge=1)
     """Samples of one pass; each keeps its own gradient, so this changes nothing but speed and memory."""
-    batch_tokens: int = Field(4096, ge=1)
+    batch_tokens: int = Field(2048, ge=1)
     """Most tokens of one pass, padding counted."""
     memory: Literal["device", "host", "disk"] = "device"
     """Where the sums are kept while they grow: beside the model, in RAM, or in a file."""

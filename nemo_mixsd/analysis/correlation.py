@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from nemo_mixsd.errors import AnalysisError
 from nemo_mixsd.io import read_json
 from nemo_mixsd.randomness import KeyedRandom
 
+if TYPE_CHECKING:
+    from nemo_mixsd.report import Checkpoint
+
 logger = logging.getLogger(__name__)
 
 METRICS = ("raw", "fisher_weighted", "alignment")
@@ -21,6 +25,9 @@ METRICS = ("raw", "fisher_weighted", "alignment")
 
 RESAMPLES = 2000
 """Bootstrap resamples of an interval."""
+
+Against = Literal["nats", "heldout"]
+"""``nats``: Eq. 2; ``heldout``: the mean drop over held-out benchmarks in points, which the paper's Table 6 takes."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -146,8 +153,12 @@ def correlate(points: Sequence[Point], seed: int = 0, resamples: int = RESAMPLES
     return out
 
 
-def collect_points(run_dirs: Iterable[Path]) -> list[Point]:
+def collect_points(run_dirs: Iterable[Path], against: Against = "nats") -> list[Point]:
     """Every checkpoint of some runs that has both a displacement and a forgetting.
+
+    Args:
+        run_dirs: Runs of one base model.
+        against: What counts as forgetting.
 
     Raises:
         AnalysisError: A directory is no run.
@@ -159,12 +170,12 @@ def collect_points(run_dirs: Iterable[Path]) -> list[Point]:
     for run in run_dirs:
         if not (run / "config.yaml").is_file():
             raise AnalysisError(f"{run} is no run directory: it has no config.yaml")
-        folder = run / "analysis" / "displacement"
+        folder, base = run / "analysis" / "displacement", read_checkpoint(run, BASE, 0)
         for path in sorted(folder.glob("*/*.json"), key=lambda p: (p.parent.name, int(p.stem))):
             name, step = path.parent.name, int(path.stem)
             if name == BASE or not (run / "evals" / name / str(step)).is_dir():
                 continue
-            forgetting = read_checkpoint(run, name, step).forgetting_nats
+            forgetting = _forgetting(read_checkpoint(run, name, step), base, against)
             if forgetting is None:
                 continue
             found = read_json(path)
@@ -177,6 +188,20 @@ def collect_points(run_dirs: Iterable[Path]) -> list[Point]:
     if len(fishers) > 1:
         logger.warning("the checkpoints were weighted by %d different Fishers: compare runs of one model", len(fishers))
     return points
+
+
+def _forgetting(trained: Checkpoint, base: Checkpoint, against: Against) -> float | None:
+    """Nats a token, or the mean drop in points over the benchmarks that both were measured on."""
+    from nemo_mixsd.evals.heldout_report import LM_EVAL  # whose metrics need not be shares
+
+    if against == "nats":
+        return trained.forgetting_nats
+    drops = [
+        100 * (base.heldout[name].accuracy - score.accuracy)
+        for name, score in trained.heldout.items()
+        if not name.startswith(LM_EVAL) and name in base.heldout and base.heldout[name].label == score.label
+    ]
+    return sum(drops) / len(drops) if drops else None
 
 
 def correlation_table(correlations: Sequence[MetricCorrelation]) -> tuple[list[str], list[list[str]]]:

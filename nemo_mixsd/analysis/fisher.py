@@ -49,7 +49,7 @@ class FisherSettings:
     """
 
     batch_size: int = 8
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     memory: MemoryMode = "device"
     save_every: int = 64
     shard: int = 0
@@ -171,14 +171,13 @@ def compute_fisher(
     check_samples(model, samples)
     ordered = sorted(samples, key=lambda s: (-_length(s), s.id))  # what does not fit in memory says so at once
     mine = ordered[settings.shard :: settings.shards]
-    precision = str(next(model.parameters()).dtype).removeprefix("torch.")
-    key = fingerprint(name, precision, [(s.id, s.prompt_ids, s.token_ids) for s in ordered])
+    key = fisher_key(name, str(next(model.parameters()).dtype).removeprefix("torch."), samples)
     info = FisherInfo("sums", name, key, len(mine), shard=settings.shard, shards=settings.shards)
     if out.exists():
-        return _same(read_info(out), info, out)
+        return check_same(read_info(out), key, out, (info.shard, info.shards))
     layout = {n: tuple(p.shape) for n, p in model.named_parameters()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    store = make_store(settings.memory, layout, sum_dtype(model), model.device, out.with_name(f".{out.name}.work"))
+    store = make_store(settings.memory, layout, sum_dtype(model), model.device, out.parent)
     try:
         info = _resume(store, info, journal_path(out))
         info = _add_all(model, store, mine, settings, info, journal_path(out))
@@ -191,6 +190,12 @@ def compute_fisher(
         store.close()
     journal_path(out).unlink(missing_ok=True)
     return info
+
+
+def fisher_key(model_name: str, precision: str, samples: Sequence[Scored]) -> str:
+    """What a Fisher depends on: equal keys, equal Fishers."""
+    listed = sorted((s.id, s.prompt_ids, s.token_ids) for s in samples)
+    return fingerprint("fisher", model_name, precision, listed)
 
 
 def check_samples(model: PreTrainedModel, samples: Sequence[Scored]) -> None:
@@ -268,8 +273,13 @@ def _add_all(
     return info
 
 
-def _same(found: FisherInfo, wanted: FisherInfo, path: Path) -> FisherInfo:
-    if (found.key, found.shard, found.shards) == (wanted.key, wanted.shard, wanted.shards):
+def check_same(found: FisherInfo, key: str, path: Path, shard: tuple[int, int] = (0, 1)) -> FisherInfo:
+    """Refuse a file that is there and belongs to something else.
+
+    Raises:
+        AnalysisError: Its key or shard differs; the file is left as it was.
+    """
+    if (found.key, (found.shard, found.shards)) == (key, shard):
         return found
     raise AnalysisError(
         f"{path} was made with another model, precision or other samples ({found.samples} samples, model "
@@ -282,7 +292,8 @@ def _resume(store: SumStore, info: FisherInfo, journal: Path) -> FisherInfo:
     if not journal.exists():
         return info
     with opened(TensorFiles.of_file(journal)) as files:
-        found = _same(FisherInfo.parse(files.metadata, journal), info, journal)
+        found = FisherInfo.parse(files.metadata, journal)
+        check_same(found, info.key, journal, (info.shard, info.shards))
         for name, shape in store.layout.items():
             if files.shapes.get(name) != shape:
                 raise AnalysisError(f"{journal} has no {name} of shape {shape}; delete it to start again")

@@ -34,7 +34,9 @@ class ChatEncoder:
         from nemo_mixsd.prompts import PromptRenderer, PromptTemplates
 
         self._tokenizer = tokenizer
-        self._renderer = PromptRenderer(tokenizer, PromptTemplates("{question}", "{context} {question}"), chat_template_kwargs)
+        self._renderer = PromptRenderer(
+            tokenizer, PromptTemplates("{question}", "{context} {question}"), chat_template_kwargs
+        )
 
     def encode(self, user_message: str) -> tuple[int, ...]:
         """See ``Encoder.encode``."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nemo_mixsd.analysis.fisher import FisherInfo, FisherSettings, read_info, shard_path
+from nemo_mixsd.analysis.fisher import FisherInfo, FisherSettings, check_same, fisher_key, read_info, shard_path
 from nemo_mixsd.analysis.nll import Scored
 from nemo_mixsd.analysis.tensorfile import TensorFiles, write_tensors
 from nemo_mixsd.errors import AnalysisError
@@ -79,6 +79,7 @@ def compute_in_processes(
     path: Path,
     settings: FisherSettings,
     devices: Sequence[str],
+    model_name: str | None = None,
 ) -> FisherInfo:
     """Compute one shard a device, each in a process of its own that loads the model, and merge.
 
@@ -89,13 +90,15 @@ def compute_in_processes(
         path: The Fisher.
         settings: Of each process; the shard is set here.
         devices: ``cuda:0``, ``cuda:1``, ...; ``cpu`` may be named several times.
+        model_name: What the file says the model is; ``model_path`` by default.
 
     Raises:
         AnalysisError: A process failed; the others' shards are kept, and the same call goes on from them.
     """
     count = len(devices)
+    name = model_name or model_path
     if path.exists():
-        return read_info(path)
+        return check_same(read_info(path), fisher_key(name, precision, samples), path)
     listing = path.with_name(f".{path.name}.samples.jsonl")
     write_jsonl(listing, samples)
     environment = dict(os.environ)
@@ -104,10 +107,10 @@ def compute_in_processes(
     commands = [
         [
             sys.executable, "-c", "from nemo_mixsd.cli import app; app()", "analyze", "fisher",
-            "--model", model_path, "--samples", str(listing), "--out", str(path), "--precision", precision,
-            "--device", device, "--shard", f"{shard}/{count}", "--batch-size", str(settings.batch_size),
-            "--batch-tokens", str(settings.batch_tokens), "--memory", settings.memory,
-            "--save-every", str(settings.save_every),
+            "--model", model_path, "--name", name, "--samples", str(listing), "--out", str(path),
+            "--precision", precision, "--device", device, "--shard", f"{shard}/{count}",
+            "--batch-size", str(settings.batch_size), "--batch-tokens", str(settings.batch_tokens),
+            "--memory", settings.memory, "--save-every", str(settings.save_every),
         ]
         for shard, device in enumerate(devices)
     ]  # fmt: skip

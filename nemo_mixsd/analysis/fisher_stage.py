@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nemo_mixsd import models
 from nemo_mixsd.analysis.callback import DisplacementCallback
-from nemo_mixsd.analysis.fisher import FisherSettings, compute_fisher
+from nemo_mixsd.analysis.fisher import FisherSettings, check_same, compute_fisher, fisher_key, read_info
 from nemo_mixsd.analysis.fisher_plan import REFERENCE, TARGETS
 from nemo_mixsd.analysis.fisher_samples import ChatEncoder, Encoder, choose_samples, read_samples
 from nemo_mixsd.analysis.fisher_shards import compute_in_processes
@@ -46,13 +46,17 @@ def _compute(context: RunContext, path: Path) -> None:
     if not fitting:
         raise AnalysisError(f"analysis.fisher.source: no samples in {', '.join(map(str, files))}")
     settings = FisherSettings(config.batch_size, config.batch_tokens, config.memory, config.save_every)
+    name = context.plan.model.name
+    if path.exists():  # complete: no model is loaded for it
+        check_same(read_info(path), fisher_key(name, context.precision, fitting), path)
+        return
     devices = shard_devices(config.processes)
     with context.directory.clock("base", "fisher"):
-        if len(devices) > 1 and not path.exists():
+        if len(devices) > 1:
             context.unload()
-            compute_in_processes(context.model_path, context.precision, fitting, path, settings, devices)
+            compute_in_processes(context.model_path, context.precision, fitting, path, settings, devices, name)
         else:
-            compute_fisher(context.model(context.model_path), fitting, path, settings, context.model_path)
+            compute_fisher(context.model(context.model_path), fitting, path, settings, name)
 
 
 def _file(context: RunContext, source: str) -> Path:

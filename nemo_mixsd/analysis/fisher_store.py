@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -100,9 +101,9 @@ class MemoryStore(SumStore):
 
 
 class DiskStore(SumStore):
-    """Sums in one raw file that only this process uses; removed when closed."""
+    """Sums in a raw file without a name, so that nothing is left of it when this process ends, however it ends."""
 
-    def __init__(self, layout: Mapping[str, Shape], dtype: torch.dtype, device: torch.device, path: Path) -> None:
+    def __init__(self, layout: Mapping[str, Shape], dtype: torch.dtype, device: torch.device, folder: Path) -> None:
         """Make the file, all zeros.
 
         Raises:
@@ -110,20 +111,20 @@ class DiskStore(SumStore):
         """
         super().__init__(layout, dtype, device)
         self._kind = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
-        self._path = path
+        self._folder = folder
         self._offsets: dict[str, int] = {}
         end = 0
         for name, shape in layout.items():
             self._offsets[name] = end
             end += math.prod(shape) * self._kind.itemsize
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close()
+            self._fd = self._file.fileno()
             os.posix_fallocate(self._fd, 0, max(end, 1))
         except OSError as error:
-            path.unlink(missing_ok=True)
             raise StorageError(
-                f"no room for {end / 2**30:.1f} GiB of sums at {path}: {error.strerror}; free space, choose another "
+                f"no room for {end / 2**30:.1f} GiB of sums in {folder}: {error.strerror}; free space, choose another "
                 "place, or another memory mode"
             ) from error
 
@@ -137,7 +138,7 @@ class DiskStore(SumStore):
         while view:
             count = os.preadv(self._fd, [view], offset)
             if count == 0:
-                raise StorageError(f"{self._path} was cut off by somebody else; start again")
+                raise StorageError(f"the file of sums in {self._folder} was cut off; start again")
             view, offset = view[count:], offset + count
         return torch.from_numpy(values)
 
@@ -148,7 +149,9 @@ class DiskStore(SumStore):
                 count = os.pwrite(self._fd, view, offset)
                 view, offset = view[count:], offset + count
         except OSError as error:
-            raise StorageError(f"cannot write {self._path}: {error.strerror}; free space and start again") from error
+            raise StorageError(
+                f"cannot write sums in {self._folder}: {error.strerror}; free space and start again"
+            ) from error
 
     @contextmanager
     def block(self, name: str, start: int, stop: int) -> Iterator[torch.Tensor]:
@@ -177,13 +180,12 @@ class DiskStore(SumStore):
         self._put(name, 0, sums.to(self.dtype).cpu())
 
     def close(self) -> None:
-        """Close and delete the file."""
-        os.close(self._fd)
-        self._path.unlink(missing_ok=True)
+        """Close the file, and with it delete it."""
+        self._file.close()
 
 
 def make_store(
-    memory: MemoryMode, layout: Mapping[str, Shape], dtype: torch.dtype, device: torch.device, work: Path
+    memory: MemoryMode, layout: Mapping[str, Shape], dtype: torch.dtype, device: torch.device, folder: Path
 ) -> SumStore:
     """A store of the chosen kind.
 
@@ -192,8 +194,8 @@ def make_store(
         layout: Shape of each parameter by name.
         dtype: Of the sums.
         device: The model's.
-        work: The file of ``disk``.
+        folder: Where the file of ``disk`` has its place.
     """
     if memory == "disk":
-        return DiskStore(layout, dtype, device, work)
+        return DiskStore(layout, dtype, device, folder)
     return MemoryStore(layout, dtype, device, device if memory == "device" else torch.device("cpu"))

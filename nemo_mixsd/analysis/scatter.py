@@ -9,11 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from nemo_mixsd.analysis.correlation import Floats, MetricCorrelation, Point
+from nemo_mixsd.analysis.correlation import Against, Floats, MetricCorrelation, Point
 from nemo_mixsd.io import atomic_writer
 
 _SFT_COLOUR = "#c0392b"
 """As in the other figures."""
+
+_FORGETTING: dict[Against, str] = {
+    "nats": "forgetting (nats a token, less is better)",
+    "heldout": "mean drop on held-out benchmarks (points, less is better)",
+}
 
 LABELS = {
     "raw": "raw displacement, sum of squared differences",
@@ -22,17 +27,19 @@ LABELS = {
 }
 
 
-def draw_scatter(points: Sequence[Point], correlations: Sequence[MetricCorrelation], path: Path) -> None:
+def draw_scatter(
+    points: Sequence[Point], correlations: Sequence[MetricCorrelation], path: Path, against: Against = "nats"
+) -> None:
     """Draw forgetting over each metric, one panel a metric, as one PNG."""
     panels = [row for row in correlations if row.n > 0]
-    figure = scatter_figure(points, panels)
+    figure = scatter_figure(points, panels, _FORGETTING[against])
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     with atomic_writer(path, "wb") as handle:
         handle.write(buffer.getvalue())
 
 
-def scatter_figure(points: Sequence[Point], panels: Sequence[MetricCorrelation]) -> Any:
+def scatter_figure(points: Sequence[Point], panels: Sequence[MetricCorrelation], label: str) -> Any:
     """The figure: a colour a method, Pearson and Spearman in each title."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -57,7 +64,7 @@ def scatter_figure(points: Sequence[Point], panels: Sequence[MetricCorrelation])
         axes.set_xlabel(LABELS[row.metric])
         axes.set_title(f"Pearson {_text(row.pearson.value)}, Spearman {_text(row.spearman.value)}", fontsize=10)
         if i == 0:
-            axes.set_ylabel("forgetting (nats a token, less is better)")
+            axes.set_ylabel(label)
             axes.legend(frameon=False, fontsize=8)
     return figure
 

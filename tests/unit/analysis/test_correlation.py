@@ -21,7 +21,9 @@ from nemo_mixsd.analysis.correlation import (
 from nemo_mixsd.analysis.nll import TokenNLL
 from nemo_mixsd.analysis.scatter import draw_scatter
 from nemo_mixsd.errors import AnalysisError
+from nemo_mixsd.evals.heldout import HeldoutScore
 from nemo_mixsd.io import write_json, write_jsonl
+from nemo_mixsd.types import to_record
 from tests.samples import make_config
 
 
@@ -105,6 +107,10 @@ def test_two_checkpoints_are_too_few():
         correlate(points(2))
 
 
+def heldout(share):
+    return HeldoutScore("gsm8k", share, None, None, "", 10, 10, 1, 0, int(10 * share), 0, "accuracy")
+
+
 def test_points_of_a_run(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
@@ -120,4 +126,8 @@ def test_points_of_a_run(tmp_path):
     ]  # fmt: skip
     with pytest.raises(AnalysisError, match="no run directory"):
         collect_points([tmp_path])
+    assert collect_points([run], "heldout") == []
+    for name, step, share in (("base", 0, 0.9), ("sft", 2, 0.5)):
+        write_json(run / "evals" / name / str(step) / "gsm8k.json", to_record(heldout(share)))
+    assert [(p.step, p.forgetting) for p in collect_points([run], "heldout")] == [(2, pytest.approx(40.0))]
     assert json.loads((run / "analysis" / "displacement" / "sft" / "2.json").read_text())["raw"] == 6.0
