@@ -4,8 +4,9 @@
 observed so far while maintaining stable validation performance, i.e., without a validation performance drop greater
 than 5 % over the following two consecutive checkpoints."
 
-As a rule: a checkpoint is a candidate if no earlier one has a better training performance, and if none of the two after
-it has a validation performance more than 0.05 below its own. Of the candidates the one with the best training
+As a rule: a checkpoint is a candidate if no earlier one has a better training performance, if none of the two after it
+has a validation performance more than 0.05 below its own, and if its own is not that far below an earlier one's (what
+has fallen already is not stable because it falls no further). Of the candidates the one with the best training
 performance is chosen, and among equals the earliest. The paper leaves open whether 5 % is relative; here it is five
 points of accuracy. A checkpoint with fewer than two after it is judged by those there are.
 """
@@ -70,13 +71,15 @@ def select_checkpoint(curve: Sequence[CurvePoint], max_drop: float = MAX_DROP, w
     best = -1.0
     for i, point in enumerate(curve):
         following = curve[i + 1 : i + 1 + window]
-        drop = max((point.validation - later.validation for later in following), default=0.0)
+        falls = [point.validation - later.validation for later in following]
+        fallen = [earlier.validation - point.validation for earlier in curve[:i]]
+        drop = max([0.0, *falls, *fallen])
         if point.train >= best and drop <= max_drop + _ROUNDING:
             candidates.append((point, len(following)))
         best = max(best, point.train)
     if not candidates:
         last = curve[-1]
-        why = f"no checkpoint is stable (validation falls by more than {max_drop:g} after each); the last one is shown"
+        why = f"no checkpoint is stable (validation falls by more than {max_drop:g} at or after each); this is the last"
         return Selection(last.step, why, False)
     chosen, looked_at = max(candidates, key=lambda candidate: (candidate[0].train, -candidate[0].step))
     after = "no checkpoint after it" if looked_at == 0 else f"the {looked_at} after it" if looked_at > 1 else "the next"
