@@ -38,10 +38,10 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ARTICLES = re.compile(r"\b(?:the|a|an)\b")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox)\s*\{([^{}]*)\}")
 _HASHES = re.compile(r"####[ \t]*:?[ \t]*([^\n]+)")
-_ANSWER_IS = re.compile(
+_ANSWER_IS = re.compile(  # what follows is looked at and not taken: a later statement may stand on the same line
     r"\b(?:answer|final\s+result)\b(?:\s+choice|\s+option)?[*_\s]*"
     r"(?:(?:to|for|of)\b[^.\n:=]{0,80}?\s)?"  # the answer to the question is
-    r"(?:\bis\b[*_\s]*:?|\bequals\b|\bwould be\b|\bmust be\b|:|=)[*_\s]*(?=([^\n]+))",  # looked at, not taken: a later statement may stand on the same line
+    r"(?:\bis\b[*_\s]*:?|\bequals\b|\bwould be\b|\bmust be\b|:|=)[*_\s]*(?=([^\n]+))",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"\.(?=\s+[^\d\s]|\s*$)|(?<=[^.\\])[!?](?=\s|$)")
