@@ -55,8 +55,8 @@ def nll(
     if twice is not None:
         raise ConfigError(f"two files are called {twice}.jsonl; results go by that name, so score them one by one")
     tokenizer = AutoTokenizer.from_pretrained(path)
-    for file in given.values():
-        check_tokenizer(file, tokenizer)
+    for checked in given.values():
+        check_tokenizer(checked, tokenizer)
     loaded = models.load_model(path, chosen[precision])
     scores = {file: score_file(given[file], loaded, tokenizer, out, batch_size) for file in paths}
     found = []

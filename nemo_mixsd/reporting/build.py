@@ -118,8 +118,8 @@ def paper_html(found: PaperComparison) -> str:
         return f'<p class="notice">{escape(found.reason)}.</p>\n'
     rows: list[list[str | Html]] = []
     for row in tables.paper(found).rows:
-        mark = Html('<span class="out">≠ outside</span>') if row[-1] == "outside" else row[-1]
-        rows.append([*row[:-1], mark])
+        mark = Html('<span class="out">≠ outside</span>')
+        rows.append([mark if cell == "outside" else cell for cell in row])
     shown = table(tables.paper(found).header, rows, (), 2)
     without = f"The paper has no row for {', '.join(found.without)}. " if found.without else ""
     return shown + paragraph(f"{without}{PAPER_NOTE}", "soft")
@@ -129,7 +129,8 @@ def _unlikely(run: RunView) -> str:
     out = ""
     for name in run.names:
         found = tables.unlikely(run, name)
-        out += f"<h3>{escape(name)}</h3>\n{_html(found)}" if found.rows else ""
+        out += f"<div><h3>{escape(name)}</h3>\n{_html(found)}</div>\n" if found.rows else ""
+    out = f'<div class="pair">{out}</div>\n' if out else ""
     return (
         out + paragraph(f"Token types above {HIGH_NLL:g} nats, most frequent first. {TOKENS_NOTE}", "soft")
         if out
@@ -166,7 +167,7 @@ def paper_markdown(found: PaperComparison) -> list[str]:
     """The comparison as lines of Markdown."""
     if found.reason:
         return ["## Beside the paper", "", f"{found.reason}.", ""]
-    rows = [[*row[:-1], "**outside**" if row[-1] == "outside" else row[-1]] for row in tables.paper(found).rows]
+    rows = [["**outside**" if cell == "outside" else cell for cell in row] for row in tables.paper(found).rows]
     shown = markdown(Table(tables.paper(found).header, rows))
     without = f"The paper has no row for {', '.join(found.without)}. " if found.without else ""
     return ["## Beside the paper", "", *shown, "", f"{without}{PAPER_NOTE}", ""]
@@ -250,7 +251,7 @@ def write_reports(paths: Sequence[Path], out: Path, options: ReportOptions) -> l
     for group in groups:
         lines += [f"## {group.title}", "", *markdown(tables.results(group)), ""]
         lines += [f"- {run.label}: {seeds(run)}" for run in group.runs]
-        lines += ["", SPREAD_NOTE + " " + RESULT_NOTE, ""]
+        lines += ["", f"{RESULT_NOTE} {SPREAD_NOTE}" if len(group.runs) > 1 else RESULT_NOTE, ""]
         lines += [line.replace("## ", "### ", 1) if line.startswith("## ") else line
                   for line in extra_markdown(group, options).split("\n")]  # fmt: skip
     write_json(out / "report.json", report_record(groups, options))

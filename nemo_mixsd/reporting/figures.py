@@ -240,7 +240,8 @@ def fisher_scatter(group: Group, prefix: str) -> str:
         dots: list[Dot] = []
         for i, run in enumerate(group.runs):
             for name, row in run.report.methods.items():
-                for where in row.checkpoints or [row]:
+                places: list[MethodRow | Checkpoint] = [*row.checkpoints] or [row]
+                for where in places:
                     x = getattr(where, "displacement", {}).get(metric)
                     y = where.forgetting_nats
                     if x is not None and y is not None and name != BASE:

@@ -146,8 +146,11 @@ def paper_corpus(config: Mapping[str, Any]) -> tuple[str | None, str]:
     if name == "kgfact":
         size = config.get("size", "small")
         return (f"kgfact-{size}", "") if size in ("small", "large") else (None, "corpus.size is custom")
-    settings = {"kgfunc": {"train_count": 1600, "train_per_operation": None, "shots": 10}, "mquake": {"edits": 100},
-                "simpleqa": {"limit": None}}  # fmt: skip
+    settings: dict[str, dict[str, Any]] = {
+        "kgfunc": {"train_count": 1600, "train_per_operation": None, "shots": 10},
+        "mquake": {"edits": 100},
+        "simpleqa": {"limit": None},
+    }
     if name not in settings:
         return None, f"the paper has no corpus {name!r}"
     for key, value in settings[name].items():
@@ -210,7 +213,7 @@ def _compare(group: Group, name: str, metric: str, rows: Sequence[PaperRow]) -> 
         values = tuple(row.values[metric] for row in plain)
         rateless = name.partition("@")[0] in (Method.MIXSD, Method.MIXSD_KL) and plain[0].rate is None
         if rateless:
-            note = "λ of the paper's rows is not shown in its text"
+            note = "λ not shown in the paper's text"
         elif plain[0].variant:
             note = plain[0].variant
         else:

@@ -26,6 +26,8 @@ thead th:first-child{background:var(--box)}td.text,th.text{text-align:left}
 td.wrap{white-space:normal;min-width:14rem;text-align:left}tr.sum td{font-weight:600;background:var(--box)}
 .out{color:var(--bad);font-weight:600}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr));gap:1rem;align-items:start}
+.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr));gap:0 1rem;align-items:start}
+.pair>div{min-width:0}
 figure{margin:0;padding:.8rem;border:1px solid var(--edge);border-radius:8px;background:var(--bg);min-width:0}
 figcaption{font-size:.9rem;margin-bottom:.5rem;color:var(--soft)}figcaption b{color:var(--ink)}
 svg{display:block;width:100%;height:auto}

@@ -145,7 +145,7 @@ class Panel:
             at = self.px(x)
             self.parts.append(
                 f'<path class="rule {css}" d="M{at:.1f} {self.py(self.y[0]):.1f}V{self.py(self.y[1]):.1f}"/>'
-                f'<text class="tick" x="{at + 4:.1f}" y="{self.py(self.y[1]) + 10:.1f}">{escape(text)}</text>'
+                f'<text class="tick" x="{at + 4:.1f}" y="{self.py(self.y[0]) - 6:.1f}">{escape(text)}</text>'
             )
         if y is not None:
             at = self.py(y)

@@ -166,7 +166,7 @@ def probe(choice: RateChoice) -> Table:
 
 def paper(found: PaperComparison) -> Table:
     """Ours beside the paper's; a difference beyond our interval reads ``outside``."""
-    header = ["method", "metric", "here", "95 % interval", "paper", "table", "paper's value is"]
+    header = ["method", "metric", "here", "paper", "paper's is", "95 % interval here", "table"]
     return Table(header, [_paper_row(row) for row in found.rows], tuple(r.verdict for r in found.rows), 2)
 
 
@@ -176,7 +176,7 @@ def _paper_row(row: Comparison) -> list[str]:
     interval = DASH if row.low is None or row.high is None else f"{show(row.low)} to {show(row.high)}"
     verdict = {"inside": "inside", "outside": "outside", "not judged": f"not judged: {row.note}"}[row.verdict]
     values = " / ".join(show(value) for value in row.paper)
-    return [row.method, metric_name(row.metric), show(row.ours), interval, values, row.table, verdict]
+    return [row.method, metric_name(row.metric), show(row.ours), values, verdict, interval, row.table]
 
 
 def metric_name(metric: str) -> str:

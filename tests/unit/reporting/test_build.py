@@ -137,7 +137,7 @@ def test_report_files_of_one_run(tmp_path):
     assert verdicts["sft", "retrieval"] == "outside"
     text = (run / "report.md").read_text()
     assert "## Beside the paper" in text
-    assert "| sft | retrieval | 53.3 % | 36.1 % to 69.8 % | 9.0 % | 1 | **outside** |" in text
+    assert "| sft | retrieval | 53.3 % | 9.0 % | **outside** | 36.1 % to 69.8 % | 1 |" in text
     assert "≠ outside" in (run / "report.html").read_text()
     write_report(run)
     assert (run / "report.html").read_bytes() == first
