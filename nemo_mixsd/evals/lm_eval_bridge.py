@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +131,7 @@ def _is_done(file: Path, key: str) -> bool:
     return True
 
 
-def _run(job: dict[str, object], log: Path, tasks: Sequence[str]) -> None:
+def _run(job: Mapping[str, object], log: Path, tasks: Sequence[str]) -> None:
     root = str(Path(nemo_mixsd.__file__).parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file, log.open("w") as output:

@@ -117,7 +117,7 @@ def _letter_frequency(response: str, arguments: Arguments) -> bool:
 
 @instruction("language:response_language")
 def _language(response: str, arguments: Arguments) -> bool:
-    return detect_language(response) == arguments["language"]
+    return bool(detect_language(response) == arguments["language"])
 
 
 @instruction("length_constraints:number_sentences")
@@ -146,12 +146,12 @@ def _first_word(response: str, arguments: Arguments) -> bool:
     if nth > filled or not parts[nth - 1]:
         return False
     word = re.split(r"[.,?!'\"]", parts[nth - 1].split()[0].lstrip("'\""), maxsplit=1)[0].lower()
-    return filled == arguments["num_paragraphs"] and word == arguments["first_word"].lower()
+    return bool(filled == arguments["num_paragraphs"] and word == arguments["first_word"].lower())
 
 
 @instruction("detectable_content:number_placeholders")
 def _placeholders(response: str, arguments: Arguments) -> bool:
-    return len(re.findall(r"\[.*?\]", response)) >= arguments["num_placeholders"]
+    return bool(len(re.findall(r"\[.*?\]", response)) >= arguments["num_placeholders"])
 
 
 @instruction("detectable_content:postscript")
@@ -175,13 +175,13 @@ def _constrained(response: str, _: Arguments) -> bool:
 def _highlights(response: str, arguments: Arguments) -> bool:
     """``*one*`` or ``**one**``, on one line and not empty."""
     found = re.findall(r"\*\*([^\n*]+)\*\*|\*([^\n*]+)\*", response)
-    return sum(bool((double or single).strip()) for double, single in found) >= arguments["num_highlights"]
+    return bool(sum(bool((double or single).strip()) for double, single in found) >= arguments["num_highlights"])
 
 
 @instruction("detectable_format:multiple_sections")
 def _sections(response: str, arguments: Arguments) -> bool:
     marker = re.escape(arguments["section_spliter"].strip())  # the data set's own spelling
-    return len(re.findall(rf"{marker}\s?\d+", response)) >= arguments["num_sections"]
+    return bool(len(re.findall(rf"{marker}\s?\d+", response)) >= arguments["num_sections"])
 
 
 @instruction("detectable_format:json_format")
