@@ -127,6 +127,10 @@ def train_nemo_distill(
     if generation["stop_token_ids"] is None:  # the host would stop at the tokenizer's own alone
         generation["stop_token_ids"] = sorted(models.stop_token_ids(tokenizer, model_path))
     data = _prompt_data(config, settings, tokenizer, lesson)
+    if config.evals.stop.train_accuracy is not None:
+        logger.warning(
+            "evals.stop is not for NeMo-RL's distillation, which reads its last step once; all steps are made"
+        )
     logger.info("distilling %s by %s, %d steps", name, host, steps)
     cost = load_cost(max(step_directories(directory).items(), default=(0, directory))[1])
     loss = make_loss(lesson.method, config.opsd, settings.loss_fn)
