@@ -148,12 +148,12 @@ class SquaredGradients:
     def _called(self, module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
         inputs = args[0].detach()
         if output.requires_grad and not self._replaying:
-            output.register_hook(lambda grad: self._arrived(module, inputs, grad))
+            output.register_hook(lambda grad: self._arrived(module, inputs, grad))  # type: ignore[no-untyped-call]
 
     def _embedded(self, module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
         """The embedding needs no gradient, what comes after it does."""
         output = output.detach().requires_grad_()
-        output.register_hook(lambda grad: self._add_embedding(module, grad))
+        output.register_hook(lambda grad: self._add_embedding(module, grad))  # type: ignore[no-untyped-call]
         return output
 
     @torch.no_grad()
@@ -170,7 +170,7 @@ class SquaredGradients:
         """``[B, T, ..., N]`` as one matrix ``[rows, N]`` a sample, without what is padded."""
         values = values.to(self._dtype)
         if module is self.rules.head:
-            return list(values[0].split(self._counts))
+            return list(torch.split(values[0], self._counts))
         return [values[i, :n].reshape(-1, values.shape[-1]) for i, n in enumerate(self._lengths)]
 
     def _add_linear(self, module: nn.Module, inputs: list[Tensor], grads: list[Tensor]) -> None:

@@ -134,7 +134,7 @@ class DiskStore(SumStore):
     def _get(self, name: str, start: int, stop: int) -> torch.Tensor:
         columns = matrix_shape(self.layout[name])[1]
         values = np.empty((stop - start, columns), self._kind)
-        view, offset = memoryview(values).cast("B"), self._at(name, start)
+        view, offset = values.data.cast("B"), self._at(name, start)
         while view:
             count = os.preadv(self._fd, [view], offset)
             if count == 0:
@@ -143,7 +143,7 @@ class DiskStore(SumStore):
         return torch.from_numpy(values)
 
     def _put(self, name: str, start: int, values: torch.Tensor) -> None:
-        view, offset = memoryview(values.contiguous().numpy()).cast("B"), self._at(name, start)
+        view, offset = values.contiguous().numpy().data.cast("B"), self._at(name, start)
         try:
             while view:
                 count = os.pwrite(self._fd, view, offset)
