@@ -214,13 +214,14 @@ def check_training(config: RunConfig) -> None:
 def method_specs(config: RunConfig) -> tuple[MethodSpec, ...]:
     """What is trained: every method, MixSD once a rate. The base model is measured without being asked for."""
     specs: list[MethodSpec] = []
+    rates = config.mixing.rate
     for method in config.method:
-        if method == Method.MIXSD and config.mixing.rate == "auto":
+        if method == Method.MIXSD and isinstance(rates, str):
             specs.append(MethodSpec("mixsd@auto", method, auto=True))
         elif method == Method.MIXSD:
-            specs += [MethodSpec(f"mixsd@{rate:.12g}", method, rate) for rate in dict.fromkeys(config.mixing.rate)]
+            specs += [MethodSpec(f"mixsd@{rate:.12g}", method, rate) for rate in dict.fromkeys(rates)]
         elif method in DISTILLED:
-            specs += [MethodSpec(name, method, rate) for name, rate in distill_names(config, method)]
+            specs += [MethodSpec(name, method, replayed) for name, replayed in distill_names(config, method)]
         elif method != Method.BASE:
             specs.append(MethodSpec(method.value, method))
     return tuple(specs)
