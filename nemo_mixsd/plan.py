@@ -216,9 +216,10 @@ def method_specs(config: RunConfig) -> tuple[MethodSpec, ...]:
     specs: list[MethodSpec] = []
     rates = config.mixing.rate
     for method in config.method:
-        if method == Method.MIXSD and isinstance(rates, str):
-            specs.append(MethodSpec("mixsd@auto", method, auto=True))
-        elif method == Method.MIXSD:
+        if method == Method.MIXSD:
+            if isinstance(rates, str):
+                specs.append(MethodSpec("mixsd@auto", method, auto=True))
+                continue
             specs += [MethodSpec(f"mixsd@{rate:.12g}", method, rate) for rate in dict.fromkeys(rates)]
         elif method in DISTILLED:
             specs += [MethodSpec(name, method, replayed) for name, replayed in distill_names(config, method)]
