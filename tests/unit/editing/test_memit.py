@@ -185,7 +185,7 @@ def test_more_weight_on_ordinary_text_changes_less(name, renderer, edits, tmp_pa
         changes.append(float((down_proj(model, layer).weight - down_proj(before, layer).weight).norm()))
         reached.append(sum(part) / len(part))
     assert changes == sorted(changes, reverse=True)
-    assert reached == sorted(reached, reverse=True) and reached[0] > 0.99 and reached[-1] < 0.01
+    assert reached == sorted(reached, reverse=True) and reached[0] > 0.99 and reached[-1] < 0.05
 
 
 def test_refused_before_anything_takes_time(train, examples, monkeypatch):
