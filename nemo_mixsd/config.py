@@ -26,15 +26,6 @@ from nemo_mixsd.types import Method, PromptStyle
 
 HOST_SECTIONS = ("data", "distillation", "loss_fn", "teacher", "env")
 """Sections of NeMo-RL that only its backend reads; they pass unchecked."""
-IMPLEMENTED: tuple[Method, ...] = (
-    Method.BASE,
-    Method.SFT,
-    Method.MIXSD,
-    Method.MIXSD_KL,
-    Method.OPSD,
-    Method.OPSD_NLL,
-    Method.MEMIT,
-)
 
 
 class PromptsConfig(Section):
@@ -114,11 +105,7 @@ class RunConfig(Section):
 
     @field_validator("method")
     @classmethod
-    def _implemented(cls, value: list[Method]) -> list[Method]:
-        for method in value:
-            if method not in IMPLEMENTED:
-                known = ", ".join(IMPLEMENTED)
-                raise ValueError(f"{method.value!r} is not available in this version; available: {known}")
+    def _once_each(cls, value: list[Method]) -> list[Method]:
         return list(dict.fromkeys(value))
 
 

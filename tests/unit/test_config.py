@@ -61,7 +61,7 @@ BAD = [
     ({"mixing": None}, "mixing", "None", "valid dictionary"),
     ({"prompts__style": "facts"}, "prompts.style", "'facts'", "'auto', 'fact' or 'solution'"),
     ({"method": "mixds"}, "method.0", "'mixds'", "'base', 'sft', 'mixsd'"),
-    ({"method": ["sft", "mixsd_kl"]}, "method", "'mixsd_kl'", "available: base, sft, mixsd"),
+    ({"method": ["sft", "mixsd-kl"]}, "method.1", "'mixsd-kl'", "'mixsd', 'mixsd_kl'"),
     ({"method": []}, "method", "[]", "at least 1 item"),
     ({"backend": "deepspeed"}, "backend", "'deepspeed'", "'auto', 'local' or 'nemo_rl'"),
     ({"corpus": {"name": "jsonl", "path": "x", "limit": 0}}, "corpus.limit", "0", "greater than or equal to 1"),

@@ -131,5 +131,5 @@ def test_equal_records_are_equal_bytes():
     response = Response("a", "p", "r", "x", True, "stop", (1, 2))
     assert io.dump_line(io.to_record(response)) == (
         '{"example_id": "a", "prompt": "p", "response": "r", "answer": "x", "correct": true, '
-        '"finish_reason": "stop", "token_ids": [1, 2]}'
+        '"finish_reason": "stop", "token_ids": [1, 2], "verdict": ""}'
     )
