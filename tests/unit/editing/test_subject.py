@@ -179,7 +179,7 @@ def test_a_chat_template_that_changes_the_text():
     [
         ("In which city is the Eiffel Tower?", "Eiffel Tower", " Tower"),
         ("Who is the founder of Zorvane?", "Zorvane", "ane"),
-        ("Wo liegt Zürich?", "Zürich", "ich"),
+        ("Wo liegt Zürich?", "Zürich", "rich"),
         ("What is the capital of Peru?", "Peru", " Peru"),
     ],
 )
