@@ -48,7 +48,7 @@ def test_a_run_equals_that_of_the_hf_engine(tmp_path, monkeypatch):
     start = Pipeline._start_engine
     monkeypatch.setattr(Pipeline, "_start_engine", lambda self, *a: started.append(a[0]) or start(self, *a))
     reports = {name: run(make_plan(recipe(tmp_path / name, name))) for name in ("vllm", "hf")}
-    assert len(started) == 4, "reference samples; base answers and both rates; one each checkpoint"
+    assert len(started) == 5, "reference samples; base answers; one for both rates; one each checkpoint"
     for name in ("targets/mixsd@0.3.jsonl", "targets/mixsd@0.5.jsonl", "evals/base/0/train.jsonl"):
         assert (tmp_path / "vllm" / name).read_bytes() == (tmp_path / "hf" / name).read_bytes(), name
     reference = "evals/base/0/reference.jsonl"
