@@ -14,14 +14,13 @@ from nemo_mixsd import models
 from nemo_mixsd.callbacks import CallbackRunner
 from nemo_mixsd.config import RunConfig
 from nemo_mixsd.corpora import make_corpus
-from nemo_mixsd.errors import BackendError
 from nemo_mixsd.nemo import names
 from nemo_mixsd.nemo.backend import check_gpus, complete
 from nemo_mixsd.nemo.compat import require_nemo_rl
 from nemo_mixsd.nemo.distill_sections import prompt_table
 from nemo_mixsd.nemo.registration import register
 from nemo_mixsd.training.cost import TrainCost, load_cost
-from nemo_mixsd.training.data import data_order, load_targets
+from nemo_mixsd.training.data import data_order, taught_targets
 from nemo_mixsd.training.distill_source import DistillSource, longest_sequence
 from nemo_mixsd.training.distill_steps import DistillSchedule, distill_schedule, rollouts
 from nemo_mixsd.training.steps import TrainResult, finished, step_directories
@@ -144,27 +143,12 @@ def train_nemo_distill(
 def _prepare(config: RunConfig, source: DistillSource, model_path: str) -> _Lesson:
     """Prompts and targets, checked against each other."""
     prompts = tuple(source.prompts)
-    table = prompt_table(prompts)
+    prompt_table(prompts)  # refuses prompts that the loop could not tell apart
     limit = longest_sequence(config, model_path)
     targets: list[Target] = []
     if source.targets_path is not None:
-        for target in load_targets(source.targets_path, config.policy.max_total_sequence_length):
-            prompt = table.get(target.prompt_ids)
-            if prompt is None:
-                raise BackendError(
-                    f"{source.targets_path}: the target of example {target.example_id!r} has a prompt that is not the "
-                    "example's naive prompt: it is of another run; remove the file"
-                )
-            if len(prompt.expert_ids) + len(target.token_ids) <= limit:
-                targets.append(target)
-            else:
-                logger.warning(
-                    "the target of %r does not fit %d tokens behind its expert prompt: left out",
-                    target.example_id,
-                    limit,
-                )
-        if not targets:
-            raise BackendError(f"{source.targets_path} has no target that fits {limit} tokens behind its expert prompt")
+        longest = config.policy.max_total_sequence_length
+        targets = [target for _, target in taught_targets(source.targets_path, prompts, longest, limit)]
     schedule = distill_schedule(config, source.method, len(targets or prompts))
     return _Lesson(source.method, prompts, tuple(targets), schedule, limit)
 

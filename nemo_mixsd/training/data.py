@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from nemo_mixsd.errors import BackendError
 from nemo_mixsd.io import read_jsonl
 from nemo_mixsd.randomness import KeyedRandom
+from nemo_mixsd.training.teacher import TeacherPrompt
 from nemo_mixsd.types import Target
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,44 @@ def load_targets(path: Path, max_length: int) -> list[Target]:
             + (f": all are longer than policy.max_total_sequence_length={max_length}" if long else "")
         )
     return targets
+
+
+def taught_targets(
+    path: Path, prompts: Sequence[TeacherPrompt], max_length: int, limit: int
+) -> list[tuple[TeacherPrompt, Target]]:
+    """Read targets that a teacher can read too: those that fit behind their expert prompt; others are left out.
+
+    Args:
+        path: JSONL of ``Target``.
+        prompts: Both prompts of every training example.
+        max_length: Longest naive prompt and target together, as for ``load_targets``.
+        limit: Longest expert prompt and target together.
+
+    Raises:
+        BackendError: A target is of another run, or none is left.
+    """
+    known = {prompt.example_id: prompt for prompt in prompts}
+    found: list[tuple[TeacherPrompt, Target]] = []
+    long: list[str] = []
+    for target in load_targets(path, max_length):
+        prompt = known.get(target.example_id)
+        if prompt is None or prompt.naive_ids != target.prompt_ids:
+            raise BackendError(
+                f"{path}: the target of example {target.example_id!r} has a prompt that is not the example's naive "
+                "prompt: it is of another run; remove the file"
+            )
+        if len(prompt.expert_ids) + len(target.token_ids) <= limit:
+            found.append((prompt, target))
+        else:
+            long.append(target.example_id)
+    if long:
+        logger.warning(
+            "%d of %d targets are longer than %d tokens behind their expert prompt and are left out (%s, ...)",
+            len(long), len(long) + len(found), limit, long[0],
+        )  # fmt: skip
+    if not found:
+        raise BackendError(f"{path} has no target that fits {limit} tokens behind its expert prompt")
+    return found
 
 
 def data_order(count: int, length: int, seed: int) -> list[int]:

@@ -19,9 +19,8 @@ from torch.utils.data import Dataset
 from nemo_mixsd import models
 from nemo_mixsd.callbacks import CallbackRunner
 from nemo_mixsd.config import RunConfig
-from nemo_mixsd.errors import BackendError
 from nemo_mixsd.mixing.engines.base import Sampling
-from nemo_mixsd.training.data import IGNORE, data_order, load_targets
+from nemo_mixsd.training.data import IGNORE, data_order, taught_targets
 from nemo_mixsd.training.distill_loss import (
     NLL_NORMALIZATION,
     Divergence,
@@ -96,24 +95,9 @@ def _given(source: DistillSource, config: RunConfig, limit: int) -> list[Sample]
     """The mixed targets as responses, or None where the student itself answers."""
     if source.targets_path is None:
         return None
-    prompts = {prompt.example_id: prompt for prompt in source.prompts}
-    samples: list[Sample] = []
-    long: list[str] = []
-    for target in load_targets(source.targets_path, config.policy.max_total_sequence_length):
-        prompt = prompts[target.example_id]
-        fits = len(prompt.expert_ids) + len(target.token_ids) <= limit
-        if fits:
-            samples.append(Sample(prompt, target.token_ids))
-        else:
-            long.append(target.example_id)
-    if long:
-        logger.warning(
-            "%d of %d targets are longer than %d tokens behind their expert prompt and are left out (%s, ...)",
-            len(long), len(long) + len(samples), limit, long[0],
-        )  # fmt: skip
-    if not samples:
-        raise BackendError(f"{source.targets_path} has no target that fits {limit} tokens behind its expert prompt")
-    return samples
+    longest = config.policy.max_total_sequence_length
+    taught = taught_targets(source.targets_path, source.prompts, longest, limit)
+    return [Sample(prompt, target.token_ids) for prompt, target in taught]
 
 
 class _Ordered(Dataset[Sample]):
