@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,15 +10,12 @@ from nemo_mixsd.io import read_jsonl, write_jsonl, write_text
 from nemo_mixsd.plan import MethodSpec
 from nemo_mixsd.rundir import RunDirectory
 from nemo_mixsd.training.distill_config import DISTILLED
-from nemo_mixsd.training.distill_source import DistillSource, check_topk, longest_sequence
+from nemo_mixsd.training.distill_source import DistillSource, check_topk
 from nemo_mixsd.training.steps import StopRule, TrainResult, finished
-from nemo_mixsd.training.teacher import teacher_prompts
 from nemo_mixsd.types import Discard, Method
 
 if TYPE_CHECKING:
     from nemo_mixsd.pipeline import Pipeline
-
-logger = logging.getLogger(__name__)
 
 
 def check_distillation(pipeline: Pipeline) -> None:
@@ -43,34 +38,28 @@ def check_distillation(pipeline: Pipeline) -> None:
 
 def distill_source(pipeline: Pipeline, spec: MethodSpec) -> DistillSource:
     """Prompts of student and teacher, and the targets of ``mixsd_kl``."""
-    config = pipeline.config
-    limit = longest_sequence(config, pipeline.model_path)
-    prompts = teacher_prompts(pipeline.plan.examples["train"], pipeline.renderer, config.opsd, limit)
     path = pipeline.directory.targets(spec.name) if spec.method == Method.MIXSD_KL else None
-    return DistillSource(spec.method, prompts, path)
+    return DistillSource(spec.method, pipeline.teacher_prompts, path)
 
 
-def train_distillation(pipeline: Pipeline, spec: MethodSpec, make_stop: Callable[[], StopRule | None]) -> TrainResult:
+def train_distillation(pipeline: Pipeline, spec: MethodSpec, stop: StopRule | None) -> TrainResult:
     """Train one method on the backend of the plan.
 
     Args:
         pipeline: The run.
         spec: One of ``DISTILLED``.
-        make_stop: The recipe's rule to stop early, for the local backend.
+        stop: The recipe's rule to stop early, for the local backend.
     """
-    pipeline.unload()  # a student and perhaps a teacher are about to be loaded
     directory = pipeline.directory.checkpoints(spec.name)
     source = distill_source(pipeline, spec)
     arguments = (pipeline.config, spec.name, pipeline.model_path, source, directory, pipeline.callbacks)
     if pipeline.plan.backend.name == "nemo_rl":
         from nemo_mixsd.nemo.distill_backend import train_nemo_distill
 
-        if pipeline.config.evals.stop.train_accuracy is not None:
-            logger.warning("%s: evals.stop is for the local backend; NeMo-RL distils to the last step", spec.name)
         return train_nemo_distill(*arguments)
     from nemo_mixsd.training.distill import train_distill
 
-    return train_distill(*arguments, stop=make_stop())
+    return train_distill(*arguments, stop=stop)
 
 
 def share_targets(directory: RunDirectory, spec: MethodSpec) -> bool:

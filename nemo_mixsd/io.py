@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -56,6 +57,16 @@ def sync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def replace_directory(written: Path, place: Path) -> None:
+    """Sync the files of ``written`` and let it take the place of ``place``, which may hold something older."""
+    for file in written.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    shutil.rmtree(place, ignore_errors=True)
+    os.replace(written, place)
+    sync_directory(place.parent)
 
 
 def write_text(path: Path, text: str) -> None:

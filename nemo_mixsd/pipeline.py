@@ -83,7 +83,6 @@ class Pipeline(RunContext):
         self.displacement = displacement_callback(self)
         if self.displacement is not None:
             self.callbacks = self.callbacks.plus(self.displacement)
-        self.unload()
         for spec in self.plan.methods:
             self.train_and_evaluate(spec)
         report = write_report(self.directory.path)
@@ -161,11 +160,12 @@ class Pipeline(RunContext):
     def train_and_evaluate(self, spec: MethodSpec) -> None:
         """Train one method and evaluate its last checkpoint, or all."""
         checkpoints = self.directory.checkpoints(spec.name)
+        self.unload()  # whatever generated or evaluated last: the memory is for what is trained now
         with self.directory.clock(spec.name, "train"):
             if spec.method == Method.MEMIT:
                 result = self._edit(checkpoints)
             elif spec.method in DISTILLED:
-                result = train_distillation(self, spec, self._stop_rule)
+                result = train_distillation(self, spec, self._stop_rule())
             else:
                 result = self._trainer()(
                     self.config,
@@ -187,7 +187,6 @@ class Pipeline(RunContext):
         """MEMIT, in this process."""
         from nemo_mixsd.editing.memit import train_memit
 
-        self.unload()
         examples = self.plan.examples["train"]
         return train_memit(self.config, self.model_path, self.renderer, examples, directory, self.callbacks)
 

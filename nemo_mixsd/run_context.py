@@ -22,6 +22,8 @@ from nemo_mixsd.types import MixRequest
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from nemo_mixsd.training.teacher import TeacherPrompt
+
 logger = logging.getLogger(__name__)
 
 
@@ -57,6 +59,20 @@ class RunContext:
     def requests(self) -> list[MixRequest]:
         """Both prompts of every training example, as token ids."""
         return list(self.renderer.requests(self.plan.examples["train"], self.max_total_tokens))
+
+    @cached_property
+    def teacher_prompts(self) -> list[TeacherPrompt]:
+        """Both prompts of every training example, as a distillation shows them."""
+        from nemo_mixsd.training.distill_source import longest_sequence
+        from nemo_mixsd.training.teacher import teacher_prompts
+
+        limit = longest_sequence(self.config, self.model_path)
+        return teacher_prompts(self.plan.examples["train"], self.renderer, self.config.opsd, limit)
+
+    @cached_property
+    def longest_heldout(self) -> int:
+        """Longest prompt and response together of the held-out benchmarks, in tokens."""
+        return longest_request(self.plan.heldout, self.renderer, models.context_length(self.model_path))
 
     @cached_property
     def max_total_tokens(self) -> int:
@@ -133,10 +149,9 @@ class RunContext:
         from nemo_mixsd.mixing.engines.vllm import make_vllm_engine
         from nemo_mixsd.mixing.engines.vllm_options import VLLMOptions
 
-        heldout = longest_request(self.plan.heldout, self.renderer, models.context_length(self.model_path))
         options = VLLMOptions(
             dtype=self.precision,
-            max_model_len=max(self.max_total_tokens, heldout),
+            max_model_len=max(self.max_total_tokens, self.longest_heldout),
             max_in_flight=in_flight,
             **self.config.mixing.vllm.model_dump(),
         )

@@ -7,7 +7,6 @@ resumable: the moments by chunk, in a cache for all runs, and the target values 
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 
 from nemo_mixsd import models
 from nemo_mixsd.callbacks import CallbackRunner
@@ -30,7 +30,7 @@ from nemo_mixsd.editing.texts import BaseModelText, TextSource, make_source
 from nemo_mixsd.editing.update import closed_form_update
 from nemo_mixsd.editing.values import EditPrompts, TargetValue, edit_prompts, optimise_value
 from nemo_mixsd.errors import CorpusError, PromptError, StorageError
-from nemo_mixsd.io import sync_directory, write_json, write_jsonl
+from nemo_mixsd.io import replace_directory, write_json, write_jsonl
 from nemo_mixsd.mixing.journal import Journal, fingerprint
 from nemo_mixsd.progress import track
 from nemo_mixsd.prompts import PromptRenderer
@@ -203,13 +203,8 @@ def _save_checkpoint(model: PreTrainedModel, renderer: PromptRenderer, directory
         shutil.rmtree(work, ignore_errors=True)
         model.save_pretrained(work)
         renderer.tokenizer.save_pretrained(work)
-        for file in work.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(work, place)
-        sync_directory(directory)
-    except (OSError, RuntimeError) as error:
+        replace_directory(work, place)
+    except (OSError, RuntimeError, SafetensorError) as error:  # safetensors has an error of its own
         raise StorageError(
             f"cannot write {place}: {error}; free space and start the same command again: moments and values are kept"
         ) from error

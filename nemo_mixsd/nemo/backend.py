@@ -92,9 +92,8 @@ def train_nemo(
     start = time.monotonic()
 
     def finish(last: int) -> TrainResult:
-        seconds = time.monotonic() - start
         order = data_order(len(targets), last * config.policy.train_global_batch_size, config.sft.seed)
-        return complete(directory, last, seconds, name, callbacks, targets_cost(targets, order, seconds))
+        return complete(directory, last, name, callbacks, targets_cost(targets, order, time.monotonic() - start))
 
     make = _in_process if is_in_process(config) else _on_cluster
     with make(settings, tokenizer, train_data, val_data) as inputs:
@@ -269,10 +268,8 @@ def check_gpus(gpus_per_node: int, num_nodes: int) -> None:
         )
 
 
-def complete(
-    directory: Path, steps: int, seconds: float, name: str, callbacks: CallbackRunner, cost: TrainCost | None = None
-) -> TrainResult:
-    """Mark the end, with what it cost where that was counted, and drop what only a resume would need.
+def complete(directory: Path, steps: int, name: str, callbacks: CallbackRunner, cost: TrainCost) -> TrainResult:
+    """Mark the end, with what it cost, and drop what only a resume would need.
 
     Raises:
         BackendError: The host's loop ended before its last step.
@@ -283,9 +280,8 @@ def complete(
             f"NeMo-RL's loop ended without a checkpoint of step {steps} in {directory}; its log above says why (a "
             "time limit in checkpointing.checkpoint_must_save_by stops it early: start the same command again)"
         )
-    record = {"step": steps, "seconds": round(seconds, 2)}
-    write_json(directory / COMPLETE, record if cost is None else {**record, "cost": cost.record()})
+    write_json(directory / COMPLETE, {"step": steps, "seconds": round(cost.seconds, 2), "cost": cost.record()})
     for checkpoint in step_directories(directory).values():
         shutil.rmtree(checkpoint / "policy" / "optimizer", ignore_errors=True)
     callbacks.emit("on_train_end", name, steps, path)
-    return TrainResult(steps, path, seconds)
+    return TrainResult(steps, path, cost.seconds)

@@ -137,7 +137,7 @@ def train_nemo_distill(
     with make(config, settings, tokenizer, data) as made:
         inputs = _with_lesson(config, made, lesson, int(tokenizer.pad_token_id), cost)
         _run_loop(settings, tokenizer, inputs, loss, (name, callbacks))
-    return complete(directory, steps, inputs.teacher.cost.seconds, name, callbacks, inputs.teacher.cost)
+    return complete(directory, steps, name, callbacks, inputs.teacher.cost)
 
 
 def _prepare(config: RunConfig, source: DistillSource, model_path: str) -> _Lesson:

@@ -38,10 +38,6 @@ class StoppingPolicy(Wrapper):
         if kwargs.get("eval_mode"):
             return result
         self._step += 1
-        model = self._inner.model
-        if self._stop.due(self._step):
-            model.eval()
-            if self._stop.reached(model):
-                self._settings.sft.max_num_steps = self._step
-            model.train()
+        if self._stop.met(self._step, self._inner.model):
+            self._settings.sft.max_num_steps = self._step
         return result

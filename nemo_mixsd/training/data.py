@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch.utils.data import Dataset
@@ -16,6 +17,8 @@ from nemo_mixsd.training.teacher import TeacherPrompt
 from nemo_mixsd.types import Target
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 IGNORE = -100
 """Label of positions outside the loss, as in PyTorch and transformers."""
@@ -105,36 +108,48 @@ def data_order(count: int, length: int, seed: int) -> list[int]:
     return order[:length]
 
 
-class TargetStream(Dataset[Target]):
-    """Targets in training order, all epochs end to end."""
+class TargetStream(Dataset[T]):
+    """Targets, or responses in their place, in training order, all epochs end to end."""
 
-    def __init__(self, targets: Sequence[Target], order: Sequence[int]) -> None:
-        self._targets = targets
+    def __init__(self, items: Sequence[T], order: Sequence[int]) -> None:
+        self._items = items
         self._order = order
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def __getitem__(self, index: int) -> Target:
-        return self._targets[self._order[index]]
+    def __getitem__(self, index: int) -> T:
+        return self._items[self._order[index]]
 
 
 def collate(targets: Sequence[Target], pad_id: int) -> dict[str, torch.Tensor]:
+    """One batch of prompts and targets; see ``collate_ids``."""
+    return collate_ids([(target.prompt_ids, target.token_ids) for target in targets], pad_id)
+
+
+def collate_ids(
+    rows: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int, skip: int = 0
+) -> dict[str, torch.Tensor]:
     """One batch, padded on the right.
 
+    Args:
+        rows: Prompt ids and response ids.
+        pad_id: Fills rows to one length.
+        skip: First tokens of each response outside the loss.
+
     Returns:
-        ``input_ids`` ``[B, S]`` int64; ``attention_mask`` ``[B, S]`` int64, 1 on prompt and target; ``labels``
-        ``[B, S]`` int64, unshifted: the token id on target positions, ``IGNORE`` on prompt and padding.
+        ``input_ids`` ``[B, S]`` int64; ``attention_mask`` ``[B, S]`` int64, 1 on prompt and response; ``labels``
+        ``[B, S]`` int64, unshifted: the token id where it is in the loss, ``IGNORE`` elsewhere.
     """
-    width = max(len(t.prompt_ids) + len(t.token_ids) for t in targets)
-    ids = torch.full((len(targets), width), pad_id)
-    mask = torch.zeros(len(targets), width, dtype=torch.long)
-    labels = torch.full((len(targets), width), IGNORE)
-    for i, target in enumerate(targets):
-        start, end = len(target.prompt_ids), len(target.prompt_ids) + len(target.token_ids)
-        ids[i, :end] = torch.tensor([*target.prompt_ids, *target.token_ids])
+    width = max(len(prompt) + len(response) for prompt, response in rows)
+    ids = torch.full((len(rows), width), pad_id)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    labels = torch.full((len(rows), width), IGNORE)
+    for i, (prompt, response) in enumerate(rows):
+        start, end = len(prompt), len(prompt) + len(response)
+        ids[i, :end] = torch.tensor([*prompt, *response])
         mask[i, :end] = 1
-        labels[i, start:end] = ids[i, start:end]
+        labels[i, start + skip : end] = ids[i, start + skip : end]
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 

@@ -20,7 +20,7 @@ from nemo_mixsd import models
 from nemo_mixsd.callbacks import CallbackRunner
 from nemo_mixsd.config import RunConfig
 from nemo_mixsd.mixing.engines.base import Sampling
-from nemo_mixsd.training.data import IGNORE, data_order, taught_targets
+from nemo_mixsd.training.data import IGNORE, TargetStream, collate_ids, data_order, taught_targets
 from nemo_mixsd.training.distill_loss import (
     NLL_NORMALIZATION,
     Divergence,
@@ -100,27 +100,13 @@ def _given(source: DistillSource, config: RunConfig, limit: int) -> list[Sample]
     return [Sample(prompt, target.token_ids) for prompt, target in taught]
 
 
-class _Ordered(Dataset[Sample]):
-    """Responses that are given beforehand, in training order."""
-
-    def __init__(self, samples: Sequence[Sample], order: Sequence[int]) -> None:
-        self._samples = samples
-        self._order = order
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._samples[self._order[index]]
-
-
 def _stream(
     config: RunConfig, source: DistillSource, schedule: DistillSchedule, samples: Sequence[Sample] | None
 ) -> Dataset[Any]:
     if samples is None:
         return DrawStream(source.prompts, schedule, config.sft.seed)
     length = schedule.steps * schedule.samples_per_step
-    return _Ordered(samples, data_order(len(samples), length, config.sft.seed))
+    return TargetStream(samples, data_order(len(samples), length, config.sft.seed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,14 +213,5 @@ def collate_samples(samples: Sequence[Sample], pad_id: int, skip: int) -> dict[s
         ``input_ids`` ``[B, S]`` int64; ``attention_mask`` ``[B, S]`` int64, 1 on prompt and response; ``labels``
         ``[B, S]`` int64, unshifted: the token id where it is in the loss, ``IGNORE`` elsewhere; ``samples`` ``[B]``.
     """
-    width = max(len(s.prompt.naive_ids) + len(s.token_ids) for s in samples)
-    ids = torch.full((len(samples), width), pad_id)
-    mask = torch.zeros(len(samples), width, dtype=torch.long)
-    labels = torch.full((len(samples), width), IGNORE)
-    for i, sample in enumerate(samples):
-        start = len(sample.prompt.naive_ids)
-        end = start + len(sample.token_ids)
-        ids[i, :end] = torch.tensor([*sample.prompt.naive_ids, *sample.token_ids])
-        mask[i, :end] = 1
-        labels[i, start + skip : end] = ids[i, start + skip : end]
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "samples": list(samples)}
+    rows = [(sample.prompt.naive_ids, sample.token_ids) for sample in samples]
+    return {**collate_ids(rows, pad_id, skip), "samples": list(samples)}

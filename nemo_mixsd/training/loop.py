@@ -22,7 +22,7 @@ from nemo_mixsd.callbacks import CallbackRunner
 from nemo_mixsd.config import RunConfig
 from nemo_mixsd.errors import BackendError, ConfigError, StorageError
 from nemo_mixsd.host_sections import LoggerConfig
-from nemo_mixsd.io import sync_directory, write_json
+from nemo_mixsd.io import replace_directory, write_json
 from nemo_mixsd.progress import Task, track
 from nemo_mixsd.training.cost import COST_FILE, TrainCost, load_cost
 from nemo_mixsd.training.optim import make_optimizer, make_scheduler
@@ -211,17 +211,11 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
         self._trainer.after_step()
         self._trainer.stop_clock()
         stop = self._job.stop
-        if stop and stop.due(state.global_step) and self._stop_now(stop, kwargs["model"]):
+        if stop and stop.met(state.global_step, kwargs["model"]):
             control.should_training_stop = True
         if control.should_training_stop or state.global_step >= state.max_steps:
             control.should_save = True
         return control
-
-    def _stop_now(self, stop: StopRule, model: PreTrainedModel) -> bool:
-        model.eval()
-        reached = stop.reached(model)
-        model.train()
-        return reached
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Show the loss; stop on one that is no number."""
@@ -243,13 +237,8 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
         """A checkpoint is written: sync it, rename it to ``step_<n>``, drop those beyond ``keep_top_k``."""
         job, step = self._job, state.global_step
         written = Path(args.output_dir) / f"checkpoint-{step}"
-        for file in written.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
         place = job.directory / f"step_{step}"
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(written, place)
-        sync_directory(job.directory)
+        replace_directory(written, place)
         keep = job.config.checkpointing.keep_top_k
         if keep is not None:
             for old in list(step_directories(job.directory).values())[:-keep]:

@@ -42,6 +42,15 @@ class StopRule:
         """Whether ``step`` is one to look at."""
         return step > 0 and step % self.period == 0
 
+    def met(self, step: int, model: PreTrainedModel) -> bool:
+        """Whether a training ends at ``step``: a look at the model in training where one is due."""
+        if not self.due(step):
+            return False
+        model.eval()
+        reached = self.reached(model)
+        model.train()
+        return reached
+
 
 def total_steps(config: RunConfig, targets: int) -> int:
     """Optimizer steps: whole batches in ``sft.max_num_epochs`` passes, at most ``sft.max_num_steps``."""
