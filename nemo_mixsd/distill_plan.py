@@ -6,7 +6,7 @@ from typing import Final
 
 from nemo_mixsd.config import RunConfig
 from nemo_mixsd.training.distill_steps import DistillSchedule, distill_schedule, local_schedule, rollouts
-from nemo_mixsd.types import Method
+from nemo_mixsd.types import Method, rate_name
 
 SHUFFLED: Final = "-shuffled"
 """Mark in the report name of a control whose teacher saw another example's answer."""
@@ -18,7 +18,7 @@ def distill_names(config: RunConfig, method: Method) -> list[tuple[str, float | 
     if method != Method.MIXSD_KL:
         return [(f"{method.value}{mark}", None)]
     rates = dict.fromkeys(config.opsd.mixsd_kl_rate)
-    return [(f"{method.value}{mark}@{rate:.12g}", rate) for rate in rates]
+    return [(rate_name(method.value + mark, rate), rate) for rate in rates]
 
 
 def plan_schedule(config: RunConfig, method: Method, count: int, local: bool) -> DistillSchedule:

@@ -12,7 +12,7 @@ from nemo_mixsd.rundir import RunDirectory
 from nemo_mixsd.training.distill_config import DISTILLED
 from nemo_mixsd.training.distill_source import DistillSource, check_topk
 from nemo_mixsd.training.steps import StopRule, TrainResult, finished
-from nemo_mixsd.types import Discard, Method
+from nemo_mixsd.types import Discard, Method, rate_name
 
 if TYPE_CHECKING:
     from nemo_mixsd.pipeline import Pipeline
@@ -68,7 +68,7 @@ def share_targets(directory: RunDirectory, spec: MethodSpec) -> bool:
     Also takes their discards, their NLL and the time that they took, so that the row stands for itself.
     """
     kinds = (Method.MIXSD.value, Method.MIXSD_KL.value, Method.MIXSD_KL.value + SHUFFLED)
-    names = [f"{kind}@{spec.rate:.12g}" for kind in kinds] if spec.rate is not None else []
+    names = [rate_name(kind, spec.rate) for kind in kinds] if spec.rate is not None else []
     twin = next((name for name in names if name != spec.name and directory.targets(name).exists()), None)
     if twin is None:
         return False

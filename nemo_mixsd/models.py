@@ -219,6 +219,11 @@ def load_model(path: str, precision: Precision, device: str | None = None) -> Pr
     return model.to(device or default_device()).eval()
 
 
+def auto_precision() -> Precision:
+    """The dtype where none is asked for: float32 on a CPU, bfloat16 on a GPU."""
+    return "float32" if default_device() == "cpu" else "bfloat16"
+
+
 def default_device() -> str:
     """``cuda`` where there is a GPU, else ``cpu``."""
     import torch

@@ -14,10 +14,10 @@ from nemo_mixsd.corpora.judge import Judge
 from nemo_mixsd.distill_plan import distill_line, distill_names, plan_schedule
 from nemo_mixsd.editing.check import plan_line as memit_line
 from nemo_mixsd.errors import BackendError, ConfigError, CorpusError
-from nemo_mixsd.evals.benchmarks import BENCHMARKS
 from nemo_mixsd.evals.forgetting import load_prompts
 from nemo_mixsd.evals.heldout import HeldoutSet
 from nemo_mixsd.evals.heldout_plan import describe_sets, heldout_sets
+from nemo_mixsd.evals.heldout_report import RESERVED
 from nemo_mixsd.evals.lm_eval_bridge import check_lm_eval
 from nemo_mixsd.evals.sandbox import describe_sandbox
 from nemo_mixsd.evals.selection_report import check_selection
@@ -27,10 +27,7 @@ from nemo_mixsd.prompts import PromptTemplates, choose_templates
 from nemo_mixsd.rundir import check_same_configuration
 from nemo_mixsd.training.distill_config import DISTILLED
 from nemo_mixsd.training.steps import total_steps
-from nemo_mixsd.types import Example, Method
-
-RESERVED = ("reference", "reference_nll", *BENCHMARKS)
-"""Files beside the responses to the splits in ``evals/<name>/<step>/``."""
+from nemo_mixsd.types import Example, Method, rate_name
 
 EngineName = Literal["hf", "vllm", "nemo_rl"]
 BackendName = Literal["local", "nemo_rl"]
@@ -220,7 +217,7 @@ def method_specs(config: RunConfig) -> tuple[MethodSpec, ...]:
             if isinstance(rates, str):
                 specs.append(MethodSpec("mixsd@auto", method, auto=True))
                 continue
-            specs += [MethodSpec(f"mixsd@{rate:.12g}", method, rate) for rate in dict.fromkeys(rates)]
+            specs += [MethodSpec(rate_name(method.value, rate), method, rate) for rate in dict.fromkeys(rates)]
         elif method in DISTILLED:
             specs += [MethodSpec(name, method, replayed) for name, replayed in distill_names(config, method)]
         elif method != Method.BASE:

@@ -24,7 +24,7 @@ from nemo_mixsd.mixing.engines.base import Sampling
 from nemo_mixsd.mixing.journal import fingerprint
 from nemo_mixsd.mixing.mixer import Rollouts
 from nemo_mixsd.plan import MethodSpec, Plan
-from nemo_mixsd.types import Target
+from nemo_mixsd.types import Method, Target, rate_name
 
 if TYPE_CHECKING:
     from nemo_mixsd.pipeline import Pipeline
@@ -60,7 +60,7 @@ def probe_key(plan: Plan) -> str:
 
 
 def _settled(spec: MethodSpec, rate: float) -> MethodSpec:
-    return MethodSpec(f"{spec.method.value}@{rate:.12g}", spec.method, rate) if spec.auto else spec
+    return MethodSpec(rate_name(spec.method.value, rate), spec.method, rate) if spec.auto else spec
 
 
 def _choose(pipeline: Pipeline, path: Path) -> RateChoice:
@@ -71,12 +71,12 @@ def _choose(pipeline: Pipeline, path: Path) -> RateChoice:
     with pipeline.engine(pipeline.model_path, sampling, mixing.max_in_flight) as engine:
 
         def mixer_for(rate: float) -> Rollouts:
-            return pipeline.mixer(engine, pipeline.mixer_settings(f"mixsd@{rate:.12g}", rate))
+            return pipeline.mixer(engine, pipeline.mixer_settings(rate_name(Method.MIXSD.value, rate), rate))
 
         probes = probe_rates(mixer_for, requests, mixing.auto, folder, key)
     model = pipeline.model(pipeline.model_path)
     for i, probe in enumerate(probes):
-        name = f"mixsd@{probe.rate:.12g}"
+        name = rate_name(Method.MIXSD.value, probe.rate)
         targets = list(read_jsonl(folder / f"{name}.jsonl", Target))
         records = score_targets(model, targets, folder / f"{name}.nll.jsonl", pipeline.config.analysis.batch_size)
         probes[i] = scored(probe, [value for record in records for value in record.nll], HIGH_NLL)

@@ -14,16 +14,16 @@ from nemo_mixsd.analysis.displacement_report import displacement_lines, draw_dis
 from nemo_mixsd.analysis.nll import THRESHOLDS, TokenNLL, summarise
 from nemo_mixsd.analysis.tokens import overlap_record
 from nemo_mixsd.distill_plan import SHUFFLED
-from nemo_mixsd.evals.benchmarks import BENCHMARKS
 from nemo_mixsd.evals.forgetting import forgetting
 from nemo_mixsd.evals.heldout import HeldoutScore
-from nemo_mixsd.evals.heldout_report import heldout_lines, read_heldout
+from nemo_mixsd.evals.heldout_report import RESERVED, heldout_lines, read_heldout
 from nemo_mixsd.evals.recall import accuracy
 from nemo_mixsd.evals.selection_report import draw_selections, reported, selection_lines
 from nemo_mixsd.evals.taxonomy_plot import draw_errors
 from nemo_mixsd.evals.taxonomy_report import Sorter, errors_lines
 from nemo_mixsd.io import read_json, read_jsonl, write_json, write_text
 from nemo_mixsd.mixing.auto_rate import PROBE_FILE, RateChoice, read_choice
+from nemo_mixsd.reporting.words import markdown_table
 from nemo_mixsd.types import Discard, Method, Response, Target
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def read_checkpoint(run_dir: Path, name: str, step: int) -> Checkpoint:
     directory = run_dir / "evals" / name / str(step)
     found = Checkpoint(step, heldout=read_heldout(directory), displacement=read_displacement(run_dir, name, step))
     for path in sorted(directory.glob("*.jsonl")):
-        if path.stem in ("reference", "reference_nll", *BENCHMARKS) or path.name.startswith("."):
+        if path.stem in RESERVED or path.name.startswith("."):
             continue
         responses = list(read_jsonl(path, Response))
         found.accuracy[path.stem] = accuracy(responses)
@@ -231,7 +231,7 @@ def result_table(report: Report) -> tuple[list[str], list[list[str]]]:
 def to_markdown(report: Report, figures: list[Path]) -> str:
     """The report as Markdown."""
     header, rows = result_table(report)
-    parts = [f"# {report.corpus} on {report.model}", "", *_markdown_table(header, rows), "", _legend(report)]
+    parts = [f"# {report.corpus} on {report.model}", "", *markdown_table(header, rows), "", _legend(report)]
     parts += selection_lines(report)
     parts += heldout_lines({name: row.heldout_detail for name, row in report.methods.items()})
     parts += errors_lines({name: row.errors for name, row in report.methods.items()})
@@ -249,7 +249,7 @@ def to_markdown(report: Report, figures: list[Path]) -> str:
             ]
             for name, row in targets
         ]
-        parts += ["", "## Targets under the base model", "", *_markdown_table(header, body)]
+        parts += ["", "## Targets under the base model", "", *markdown_table(header, body)]
     curves = [(name, row) for name, row in report.methods.items() if row.checkpoints]
     if curves:
         body = [
@@ -259,15 +259,15 @@ def to_markdown(report: Report, figures: list[Path]) -> str:
             for c in row.checkpoints
         ]  # fmt: skip
         parts += ["", "## By checkpoint", ""]
-        parts += _markdown_table(["method", "step", "train", "paraphrase", "forgetting"], body)
+        parts += markdown_table(["method", "step", "train", "paraphrase", "forgetting"], body)
     parts += displacement_lines(report)
     header, body = cost_table({name: row.cost for name, row in report.methods.items()})
     if body:
-        parts += ["", "## Cost", "", *_markdown_table(header, body), "", COST_LEGEND]
+        parts += ["", "## Cost", "", *markdown_table(header, body), "", COST_LEGEND]
     stages = sorted({stage for row in report.methods.values() for stage in row.seconds})
     if stages:
         body = [[n, *[_number(r.seconds.get(s), 1) for s in stages]] for n, r in report.methods.items()]
-        parts += ["", "## Seconds", "", *_markdown_table(["method", *stages], body)]
+        parts += ["", "## Seconds", "", *markdown_table(["method", *stages], body)]
     for figure in figures:
         parts += ["", f"![{figure.stem.replace('_', ' ')}](figures/{figure.name})"]
     return "\n".join(parts) + "\n"
@@ -286,11 +286,6 @@ def _legend(report: Report) -> str:
 
 def _splits(report: Report) -> list[str]:
     return list(dict.fromkeys(s for row in report.methods.values() for s in ("train", *row.splits) if s in row.splits))
-
-
-def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def _percent(value: Any) -> str:

@@ -31,6 +31,11 @@ class Method(StrEnum):
     MEMIT = "memit"
 
 
+def rate_name(method: str, rate: float) -> str:
+    """The report name of a method at a mixing rate: ``mixsd@0.3``."""
+    return f"{method}@{rate:.12g}"
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One question with its answer.

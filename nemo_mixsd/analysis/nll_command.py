@@ -38,7 +38,7 @@ def nll(
     from nemo_mixsd.quiet import quiet_libraries
 
     chosen: dict[str, models.Precision] = {
-        "auto": "float32" if models.default_device() == "cpu" else "bfloat16",
+        "auto": models.auto_precision(),
         "float32": "float32",
         "bfloat16": "bfloat16",
         "float16": "float16",

@@ -36,7 +36,8 @@ def save_figure(figure: Any, path: Path) -> Path:
     return path
 
 
-def _new_figure() -> tuple[Any, Any]:
+def new_figure() -> tuple[Any, Any]:
+    """A figure of the report's size and style, and its axes; no display is needed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -66,7 +67,7 @@ def _tradeoff(report: Report, run_dir: Path) -> Any:
     }
     if len(rows) < 2:
         return None
-    figure, axes = _new_figure()
+    figure, axes = new_figure()
     colours = _colours(list(rows))
     for name, row in rows.items():
         curve = [c for c in row.checkpoints if c.forgetting_nats is not None and c.accuracy.get(split) is not None]
@@ -103,7 +104,7 @@ def _target_nll_cdf(report: Report, run_dir: Path) -> Any:
                 values[name] = np.sort(tokens)
     if not values:
         return None
-    figure, axes = _new_figure()
+    figure, axes = new_figure()
     colours = _colours(list(values))
     for name, tokens in values.items():
         share = np.arange(1, len(tokens) + 1) / len(tokens)

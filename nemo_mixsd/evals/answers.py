@@ -29,7 +29,8 @@ AnswerKind = Literal["boxed", "final", "number", "last_number", "letter"]
 HEADING = 100
 """Characters after an "Answer:" at the very beginning from which on it is a heading."""
 
-_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
+BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
+"""Where a boxed answer begins."""
 _NUMBER = re.compile(
     r"(?<![\w.])[-+−]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
     r"(?!\w|[.,]\d)"  # never the head of a longer number, such as the 1 of 1,000km
@@ -116,7 +117,7 @@ def _letter(text: str, letters: str, alone: bool) -> str | None:
 
 def extract_boxed(text: str) -> str | None:
     r"""The content of the last complete ``\boxed{...}``, with nested braces, or None if there is none."""
-    for match in reversed(list(_BOXED.finditer(text))):
+    for match in reversed(list(BOXED.finditer(text))):
         depth, start = 1, match.end()
         for mark in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):  # an escaped brace is skipped with its backslash
             depth += {"{": 1, "}": -1}.get(mark.group(), 0)

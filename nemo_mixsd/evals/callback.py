@@ -129,7 +129,7 @@ class EvaluateCheckpoints:
 
         if self._precision != "auto":
             return self._precision
-        return "float32" if models.default_device() == "cpu" else "bfloat16"
+        return models.auto_precision()
 
 
 def _chat_template(run_dir: Path) -> tuple[str | None, dict[str, Any]]:

@@ -115,7 +115,7 @@ class _Job:
         self.sets = heldout_sets(evals)
         self.model_path = models.resolve_model(checkpoint).path
         device = models.default_device()
-        self.precision: Any = precision if precision != "auto" else "float32" if device == "cpu" else "bfloat16"
+        self.precision: Any = models.auto_precision() if precision == "auto" else precision
         self.device = device
 
     def _check_owner(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from nemo_mixsd.evals.benchmarks import BENCHMARKS
 from nemo_mixsd.evals.heldout import HeldoutScore
 from nemo_mixsd.io import read_json
+from nemo_mixsd.reporting.words import markdown_table
 from nemo_mixsd.types import from_record
 
 LM_EVAL = "lm_eval"
@@ -15,6 +16,8 @@ LM_EVAL = "lm_eval"
 NOT_A_SHARE = ("perplexity", "bits_per", "loss", "likelihood")
 """Metrics of lm-eval that are no share."""
 
+RESERVED = ("reference", "reference_nll", *BENCHMARKS)
+"""Files beside the responses to the splits in ``evals/<name>/<step>/``."""
 LEGEND = (
     "Held-out capability, with 95 % intervals: Wilson's for one sample a problem, a bootstrap over problems for avg@n, "
     "the harness's own standard error for tasks of lm-eval. A benchmark that was not run in full says how many "
@@ -75,8 +78,7 @@ def heldout_lines(rows: Mapping[str, Scores]) -> list[str]:
     header, body = heldout_table(rows)
     if not body:
         return []
-    table = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    table += ["| " + " | ".join(row) + " |" for row in body]
+    table = markdown_table(header, body)
     cut = [
         f"{name}: {score.truncated} of {score.problems * score.samples} responses to {score.label} were cut off"
         for name, scores in rows.items()

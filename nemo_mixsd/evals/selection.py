@@ -126,14 +126,9 @@ def read_curve(checkpoints: Sequence[Checkpoint], validation: str) -> list[Curve
 
 def selection_figure(curve: Sequence[CurvePoint], selection: Selection, validation: str, title: str) -> Any:
     """Training and validation performance by step, the choice marked."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from nemo_mixsd.analysis.plots import new_figure
 
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    figure, axes = new_figure()
     steps = [point.step for point in curve]
     axes.plot(steps, [100 * p.train for p in curve], marker="o", color="#2f6f9f", label="train")
     axes.plot(

@@ -20,7 +20,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from nemo_mixsd.evals.answers import extract_answer
+from nemo_mixsd.evals.answers import BOXED, extract_answer
 from nemo_mixsd.evals.benchmarks import BenchmarkResponse, Kind
 from nemo_mixsd.section import Section
 from nemo_mixsd.types import Example
@@ -164,7 +164,7 @@ def reasoning_words(text: str, answer: str | None) -> int:
 def _without_boxes(text: str) -> str:
     out, depth, i = [], 0, 0
     while i < len(text):
-        head = re.compile(r"\\(?:boxed|fbox)\s*\{").match(text, i) if depth == 0 else None
+        head = BOXED.match(text, i) if depth == 0 else None
         if head:
             depth, i = 1, head.end()
             continue

@@ -15,6 +15,7 @@ from nemo_mixsd.errors import ConfigError
 from nemo_mixsd.evals.benchmarks import BENCHMARKS, BenchmarkResponse
 from nemo_mixsd.evals.taxonomy import KINDS, Classified, Entities, TaxonomyConfig, classify, corpus_entities
 from nemo_mixsd.io import read_jsonl, write_json
+from nemo_mixsd.reporting.words import markdown_table
 from nemo_mixsd.types import Example
 
 ErrorCounts = dict[str, int]
@@ -119,8 +120,7 @@ def errors_lines(rows: Mapping[str, Mapping[str, ErrorCounts]]) -> list[str]:
     header, body = errors_table(rows)
     if not body:
         return []
-    table = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    table += ["| " + " | ".join(row) + " |" for row in body]
+    table = markdown_table(header, body)
     return ["", "## Kinds of errors", "", *table, "", LEGEND]
 
 

@@ -30,8 +30,6 @@ from nemo_mixsd.types import Discard, MixRequest, Target, from_record
 
 logger = logging.getLogger(__name__)
 
-AUTO = "auto"
-"""What ``mixing.rate`` says to have λ chosen."""
 PROBE_FILE = "rate_probe.json"
 """The decision, below ``analysis/``; the probe's targets stand in the folder of the same name without ``.json``."""
 

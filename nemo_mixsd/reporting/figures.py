@@ -15,6 +15,7 @@ from nemo_mixsd.report import Checkpoint, MethodRow
 from nemo_mixsd.reporting.collect import BASE, Group, Spread
 from nemo_mixsd.reporting.svg import LEFT, RIGHT, WIDTH, Panel, colour, figure, legend, padded
 from nemo_mixsd.reporting.words import number, percent
+from nemo_mixsd.types import rate_name
 
 ERROR_KINDS = ("format", "leakage", "collapse", "genuine")
 """In the paper's order of priority; classes ``e0`` ... ``e3``."""
@@ -146,7 +147,7 @@ def rate_sweep(group: Group, prefix: str) -> str:
     rates = sorted({float(n.partition("@")[2]) for n in group.methods if n.startswith("mixsd@")})
     if len(rates) < 2:
         return ""
-    spreads = {rate: group.spreads(f"mixsd@{rate:.12g}") for rate in rates}
+    spreads = {rate: group.spreads(rate_name("mixsd", rate)) for rate in rates}
     sft = group.spreads("sft") if "sft" in group.methods else {}
     splits = [s for s in ("train", "paraphrase") if any(f"split:{s}" in found for found in spreads.values())]
     splits = splits or [headline_split(group.first.report)]

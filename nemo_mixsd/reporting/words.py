@@ -23,3 +23,9 @@ def count(value: float | None) -> str:
 def plural(n: int, one: str, many: str | None = None) -> str:
     """``1 run``, ``2 runs``."""
     return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Header and rows as lines of Markdown; cells are taken as they are."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
