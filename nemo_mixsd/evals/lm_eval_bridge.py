@@ -53,10 +53,10 @@ def check_lm_eval(tasks: Sequence[str], options: LmEvalConfig) -> None:
     """
     if not tasks:
         return
-    if importlib.util.find_spec("lm_eval") is None:
-        raise ConfigError("evals.lm_eval: lm-evaluation-harness is not installed: uv sync --extra lm-eval")
     if options.include_path is not None and not Path(options.include_path).is_dir():
         raise ConfigError(f"evals.lm_eval_options.include_path: {options.include_path} is no folder")
+    if importlib.util.find_spec("lm_eval") is None:
+        raise ConfigError("evals.lm_eval: lm-evaluation-harness is not installed: uv sync --extra lm-eval")
     from lm_eval.tasks import TaskManager
 
     known = set(TaskManager(include_path=options.include_path).all_tasks)

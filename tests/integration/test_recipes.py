@@ -25,9 +25,9 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_generated_corpora(name, tiny_model_dir, capsys):
+def test_generated_corpora(name, tiny_model_dir, tmp_path, capsys):
     recipe = str(RECIPES / f"{name}.yaml")
-    override = [f"policy.model_name={tiny_model_dir}"]
+    override = [f"policy.model_name={tiny_model_dir}", f"run_dir={tmp_path}"]  # the recipe's own may hold a real run
     plan = make_plan(load_config(recipe, override))
     assert {split: len(examples) for split, examples in plan.examples.items()} == COUNTS[name]
     run_recipe(recipe, override, dry_run=True)
@@ -37,8 +37,9 @@ def test_generated_corpora(name, tiny_model_dir, capsys):
 
 
 @pytest.mark.parametrize("method", ["sft", "mixsd", "[base,sft,mixsd]"])
-def test_variants_are_overrides(method, tiny_model_dir):
-    config = load_config(RECIPES / "kgfact_small.yaml", [f"policy.model_name={tiny_model_dir}", f"method={method}"])
+def test_variants_are_overrides(method, tiny_model_dir, tmp_path):
+    overrides = [f"policy.model_name={tiny_model_dir}", f"method={method}", f"run_dir={tmp_path}"]
+    config = load_config(RECIPES / "kgfact_small.yaml", overrides)
     names = [spec.name for spec in make_plan(config).methods]
     assert names == [n for n in ("sft", "mixsd@0.3", "mixsd@0.5") if n.split("@")[0] in method]
 
@@ -52,7 +53,12 @@ def test_simpleqa(tiny_model_dir, tmp_path):
             writer.writerow(
                 ["{'topic': 'Art', 'answer_type': 'Person', 'urls': []}", f"Who made work {i}?", f"Ann {i}"]
             )
-    overrides = [f"policy.model_name={tiny_model_dir}", f"corpus.path={path}", "corpus.allow_partial=true"]
+    overrides = [
+        f"policy.model_name={tiny_model_dir}",
+        f"corpus.path={path}",
+        "corpus.allow_partial=true",
+        f"run_dir={tmp_path}/run",
+    ]
     assert len(make_plan(load_config(RECIPES / "simpleqa.yaml", overrides)).examples["train"]) == 3
 
 
@@ -69,7 +75,12 @@ def test_mquake(tiny_model_dir, tmp_path):
     }  # fmt: skip
     path = tmp_path / "MQuAKE-CF-3k-v2.json"
     path.write_text(json.dumps([case]))
-    overrides = [f"policy.model_name={tiny_model_dir}", f"corpus.path={path}", "corpus.edits=1"]
+    overrides = [
+        f"policy.model_name={tiny_model_dir}",
+        f"corpus.path={path}",
+        "corpus.edits=1",
+        f"run_dir={tmp_path}/run",
+    ]
     plan = make_plan(load_config(RECIPES / "mquake.yaml", overrides))
     assert "old_answers" in plan.examples
     assert [spec.name for spec in plan.methods] == ["sft", "mixsd@0.3", "mixsd@0.5", "memit"]
