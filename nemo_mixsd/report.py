@@ -23,7 +23,7 @@ from nemo_mixsd.evals.taxonomy_plot import draw_errors
 from nemo_mixsd.evals.taxonomy_report import Sorter, errors_lines
 from nemo_mixsd.io import read_json, read_jsonl, write_json, write_text
 from nemo_mixsd.mixing.auto_rate import PROBE_FILE, RateChoice, read_choice
-from nemo_mixsd.reporting.words import markdown_table
+from nemo_mixsd.reporting.words import markdown_table, number, percent
 from nemo_mixsd.types import Discard, Method, Response, Target
 
 if TYPE_CHECKING:
@@ -215,14 +215,14 @@ def result_table(report: Report) -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 name,
-                _percent(row.train_accuracy),
-                _percent(row.paraphrase_accuracy),
-                *[_percent(row.splits.get(split)) for split in splits],
-                _number(row.forgetting_nats),
+                percent(row.train_accuracy),
+                percent(row.paraphrase_accuracy),
+                *[percent(row.splits.get(split)) for split in splits],
+                number(row.forgetting_nats),
                 _count(row.targets.get("n")),
                 _count(row.targets.get("discarded")),
-                _number(row.targets.get("mean_nll")),
-                _percent(row.targets.get("frac_nll_gt_8")),
+                number(row.targets.get("mean_nll")),
+                percent(row.targets.get("frac_nll_gt_8")),
             ]
         )
     return header, rows
@@ -242,10 +242,10 @@ def to_markdown(report: Report, figures: list[Path]) -> str:
             [
                 name,
                 _count(row.targets.get("tokens")),
-                _percent(row.targets.get("frac_naive")),
-                _number(row.targets.get("mean_attempts"), 2),
-                _number(row.targets.get("mean_nll")),
-                *[_percent(row.targets.get(f"frac_nll_gt_{t}")) for t in THRESHOLDS],
+                percent(row.targets.get("frac_naive")),
+                number(row.targets.get("mean_attempts"), 2),
+                number(row.targets.get("mean_nll")),
+                *[percent(row.targets.get(f"frac_nll_gt_{t}")) for t in THRESHOLDS],
             ]
             for name, row in targets
         ]
@@ -253,8 +253,8 @@ def to_markdown(report: Report, figures: list[Path]) -> str:
     curves = [(name, row) for name, row in report.methods.items() if row.checkpoints]
     if curves:
         body = [
-            [name, str(c.step), _percent(c.accuracy.get("train")), _percent(c.accuracy.get("paraphrase")),
-             _number(c.forgetting_nats)]
+            [name, str(c.step), percent(c.accuracy.get("train")), percent(c.accuracy.get("paraphrase")),
+             number(c.forgetting_nats)]
             for name, row in curves
             for c in row.checkpoints
         ]  # fmt: skip
@@ -266,7 +266,7 @@ def to_markdown(report: Report, figures: list[Path]) -> str:
         parts += ["", "## Cost", "", *markdown_table(header, body), "", COST_LEGEND]
     stages = sorted({stage for row in report.methods.values() for stage in row.seconds})
     if stages:
-        body = [[n, *[_number(r.seconds.get(s), 1) for s in stages]] for n, r in report.methods.items()]
+        body = [[n, *[number(r.seconds.get(s), 1) for s in stages]] for n, r in report.methods.items()]
         parts += ["", "## Seconds", "", *markdown_table(["method", *stages], body)]
     for figure in figures:
         parts += ["", f"![{figure.stem.replace('_', ' ')}](figures/{figure.name})"]
@@ -286,14 +286,6 @@ def _legend(report: Report) -> str:
 
 def _splits(report: Report) -> list[str]:
     return list(dict.fromkeys(s for row in report.methods.values() for s in ("train", *row.splits) if s in row.splits))
-
-
-def _percent(value: Any) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _number(value: Any, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _count(value: Any) -> str:

@@ -192,6 +192,10 @@ def check_same_configuration(config: RunConfig) -> None:
         )
 
 
+def is_neutral(key: str) -> bool:
+    """Whether a dotted key may differ between two starts of one run, for it changes no result."""
+    return any(key == name or key.startswith(name + ".") for name in NEUTRAL)
+
+
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
-    flat = flatten(config)
-    return {k: v for k, v in flat.items() if not any(k == n or k.startswith(n + ".") for n in NEUTRAL)}
+    return {key: value for key, value in flatten(config).items() if not is_neutral(key)}

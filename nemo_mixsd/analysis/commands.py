@@ -10,6 +10,7 @@ import typer
 from nemo_mixsd.analysis.nll_command import nll
 from nemo_mixsd.console import one_line_errors, setup_logging
 from nemo_mixsd.errors import AnalysisError, ConfigError
+from nemo_mixsd.reporting.words import short
 
 if TYPE_CHECKING:
     from nemo_mixsd.analysis.nll import Scored
@@ -95,7 +96,7 @@ def displacement(
         write_json(out, table.record())
     groups = table.kinds if by == "kind" else table.layers
     rows = [
-        [name, str(g.parameters), _short(g.raw), _short(g.fisher_weighted), _short(g.alignment)]
+        [name, str(g.parameters), short(g.raw), short(g.fisher_weighted), short(g.alignment)]
         for name, g in [*groups.items(), ("total", table.total)]
     ]
     _print_table([by, "parameters", "raw", "Fisher-weighted", "alignment"], rows)
@@ -171,10 +172,6 @@ def _devices(processes: int, device: str | None) -> list[str]:
     from nemo_mixsd.analysis.fisher_stage import shard_devices
 
     return [device] * processes if device else shard_devices(processes)
-
-
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:

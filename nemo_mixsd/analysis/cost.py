@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from nemo_mixsd.io import read_json, read_jsonl
+from nemo_mixsd.reporting.words import count
 from nemo_mixsd.training.steps import COMPLETE
 from nemo_mixsd.types import Discard, Target
 
@@ -67,9 +68,5 @@ def cost_table(costs: Mapping[str, Cost]) -> tuple[list[str], list[list[str]]]:
     for name, cost in costs.items():
         if cost:
             seconds = cost.get("seconds")
-            rows.append([name, *[_count(cost.get(k)) for k in keys], "–" if seconds is None else f"{seconds:.1f}"])
+            rows.append([name, *[count(cost.get(k)) for k in keys], "–" if seconds is None else f"{seconds:.1f}"])
     return header, rows
-
-
-def _count(value: float | int | None) -> str:
-    return "–" if value is None else f"{value:,d}".replace(",", " ")

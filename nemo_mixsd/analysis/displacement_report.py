@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nemo_mixsd.analysis.correlation import Point, correlate, correlation_table
 from nemo_mixsd.io import read_json
+from nemo_mixsd.reporting.words import number, short
 
 if TYPE_CHECKING:
     from nemo_mixsd.report import Checkpoint, MethodRow, Report
@@ -38,21 +39,21 @@ def measured(report: Report) -> list[tuple[str, int | None, Checkpoint | MethodR
     return out
 
 
-def report_points(report: Report, run: str = "") -> list[Point]:
+def report_points(report: Report) -> list[Point]:
     """The checkpoints of a report as points of a scatter plot."""
     points = []
     for name, step, found in measured(report):
         raw = found.displacement.get("raw")
         if raw is not None and found.forgetting_nats is not None:
             weighted, alignment = found.displacement.get("fisher_weighted"), found.displacement.get("alignment")
-            points.append(Point(run, name, step or 0, found.forgetting_nats, raw, weighted, alignment))
+            points.append(Point("", name, step or 0, found.forgetting_nats, raw, weighted, alignment))
     return points
 
 
 def displacement_lines(report: Report) -> list[str]:
     """Markdown: a row a checkpoint, and the correlations with forgetting where there are at least three."""
     rows = [
-        [name, str(step), *_cells(found.displacement), _nats(found.forgetting_nats)]
+        [name, str(step), *_cells(found.displacement), number(found.forgetting_nats)]
         for name, step, found in measured(report)
     ]
     if not rows:
@@ -83,12 +84,4 @@ def _table(header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def _cells(found: Mapping[str, float | None]) -> list[str]:
-    return [_short(found.get(figure)) for figure in ("raw", "fisher_weighted", "alignment")]
-
-
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
-def _nats(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return [short(found.get(figure)) for figure in ("raw", "fisher_weighted", "alignment")]

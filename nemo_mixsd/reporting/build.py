@@ -116,13 +116,12 @@ def paper_html(found: PaperComparison) -> str:
     """The comparison as a table, or the plain word that there is none."""
     if found.reason:
         return f'<p class="notice">{escape(found.reason)}.</p>\n'
+    compared = tables.paper(found)
     rows: list[list[str | Html]] = []
-    for row in tables.paper(found).rows:
+    for row in compared.rows:
         mark = Html('<span class="out">≠ outside</span>')
         rows.append([mark if cell == "outside" else cell for cell in row])
-    shown = table(tables.paper(found).header, rows, (), 2)
-    without = f"The paper has no row for {', '.join(found.without)}. " if found.without else ""
-    return shown + paragraph(f"{without}{PAPER_NOTE}", "soft")
+    return table(compared.header, rows, (), 2) + paragraph(_paper_note(found), "soft")
 
 
 def _unlikely(run: RunView) -> str:
@@ -156,8 +155,9 @@ def extra_markdown(group: Group, options: ReportOptions) -> str:
     if run.choice is not None:
         why = f"λ={run.choice.rate:g}: {run.choice.reason}. {RATE_NOTE}"
         parts += ["## Why this mixing rate", "", why, "", *markdown(tables.probe(run.choice)), ""]
-    if tables.overlaps(run).rows:
-        parts += ["## What of the new stays in the targets", "", *markdown(tables.overlaps(run)), "", OVERLAP_NOTE, ""]
+    overlaps = tables.overlaps(run)
+    if overlaps.rows:
+        parts += ["## What of the new stays in the targets", "", *markdown(overlaps), "", OVERLAP_NOTE, ""]
     if options.paper:
         parts += paper_markdown(compare(group))
     return "\n" + "\n".join(parts) if parts else ""
@@ -167,10 +167,15 @@ def paper_markdown(found: PaperComparison) -> list[str]:
     """The comparison as lines of Markdown."""
     if found.reason:
         return ["## Beside the paper", "", f"{found.reason}.", ""]
-    rows = [["**outside**" if cell == "outside" else cell for cell in row] for row in tables.paper(found).rows]
-    shown = markdown(Table(tables.paper(found).header, rows))
+    compared = tables.paper(found)
+    rows = [["**outside**" if cell == "outside" else cell for cell in row] for row in compared.rows]
+    return ["## Beside the paper", "", *markdown(Table(compared.header, rows)), "", _paper_note(found), ""]
+
+
+def _paper_note(found: PaperComparison) -> str:
+    """What stands below the comparison."""
     without = f"The paper has no row for {', '.join(found.without)}. " if found.without else ""
-    return ["## Beside the paper", "", *shown, "", f"{without}{PAPER_NOTE}", ""]
+    return f"{without}{PAPER_NOTE}"
 
 
 def complete_pieces(run: RunView) -> None:

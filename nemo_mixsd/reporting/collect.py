@@ -18,7 +18,7 @@ from nemo_mixsd.io import read_jsonl
 from nemo_mixsd.mixing.auto_rate import PROBE_FILE, RateChoice, read_choice
 from nemo_mixsd.recipe import flatten
 from nemo_mixsd.report import MethodRow, Report, build_report
-from nemo_mixsd.rundir import NEUTRAL
+from nemo_mixsd.rundir import is_neutral
 from nemo_mixsd.types import Example, Target
 
 BASE = "base"
@@ -200,11 +200,7 @@ def _is_seed(key: str) -> bool:
 
 
 def _without_seeds(flat: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in flat.items()
-        if not _is_seed(key) and not any(key == name or key.startswith(name + ".") for name in NEUTRAL)
-    }
+    return {key: value for key, value in flat.items() if not _is_seed(key) and not is_neutral(key)}
 
 
 def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -15,6 +15,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return DASH if value is None else f"{value:.{digits}f}"
 
 
+def short(value: float | None) -> str:
+    """A number of any size, with four digits that count."""
+    return DASH if value is None else f"{value:.4g}"
+
+
 def count(value: float | None) -> str:
     """A whole number, thousands set apart."""
     return DASH if value is None else f"{round(value):,}".replace(",", " ")
