@@ -8,10 +8,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+from tqdm.std import TqdmDefaultWriteLock
 
 from tests.tiny import make_model, make_tokenizer
 
 torch.set_num_threads(1)  # the models are tiny: a second thread only adds waiting
+
+# Forked children share the lock of progress bars; one killed while it holds it would leave the next waiting for ever.
+TqdmDefaultWriteLock.mp_lock = None
 
 
 @pytest.fixture(scope="session")

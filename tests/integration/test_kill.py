@@ -57,6 +57,21 @@ def run_and_kill(recipe, overrides, rng, longest, slow=0.0):
     raise AssertionError("never came through")
 
 
+def run_killed(count, recipe, overrides, quiet, seconds):
+    """Whole runs, each killed at random moments, until ``count`` kills hit; each ends in the report of the quiet run.
+
+    ``seconds``: how long the quiet run took; the kills come within a third of that, and earlier with each round,
+    so that enough of them hit however fast the machine is.
+    """
+    rng, kills, rounds = random.Random(1), 0, 0
+    while kills < count:
+        rounds += 1
+        assert rounds <= 10, "every start comes through before its kill"
+        where = quiet.with_name(f"killed{rounds}")
+        kills += run_and_kill(recipe, [*overrides, f"run_dir={where}"], rng, seconds / (2 + rounds))
+        assert without_times(where) == without_times(quiet)
+
+
 def without_times(path: Path):
     report = json.loads((path / "report.json").read_text())
     for row in report["methods"].values():
@@ -91,11 +106,7 @@ def test_whole_run_killed_in_training_and_evaluation(recipe, tmp_path):
     base = ["checkpointing.save_period=2", "sft.max_num_epochs=6"]
     begun = time.monotonic()
     run_config(load_config(recipe, [*base, f"run_dir={tmp_path}/quiet"]))
-    longest = (time.monotonic() - begun) / 3  # so that several kills hit, however fast the machine is
-    expected = without_times(tmp_path / "quiet")
-    kills = run_and_kill(recipe, [*base, f"run_dir={tmp_path}/killed"], random.Random(1), longest)
-    assert kills >= 3
-    assert without_times(tmp_path / "killed") == expected
+    run_killed(3, recipe, base, tmp_path / "quiet", time.monotonic() - begun)
 
 
 def full_disk(recipe, overrides, limit):
