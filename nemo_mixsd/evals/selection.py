@@ -4,11 +4,11 @@
 observed so far while maintaining stable validation performance, i.e., without a validation performance drop greater
 than 5 % over the following two consecutive checkpoints."
 
-As a rule: a checkpoint is a candidate if no earlier one has a better training performance, if none of the two after it
-has a validation performance more than 0.05 below its own, and if its own is not that far below an earlier one's (what
-has fallen already is not stable because it falls no further). Of the candidates the one with the best training
-performance is chosen, and among equals the earliest. The paper leaves open whether 5 % is relative; here it is five
-points of accuracy. A checkpoint with fewer than two after it is judged by those there are.
+As a rule: a checkpoint is a candidate if no earlier one has a better training performance and if none of the two after
+it has a validation performance more than 0.05 below its own. Of the candidates the one with the best training
+performance is chosen, and among equals the earliest. The paper leaves two things open. Whether 5 % is relative: here
+it is five points of accuracy. And what becomes of a checkpoint with fewer than two after it: here it is judged by
+those there are, and by the two before it as well, for an end in mid-fall is not stable because nothing follows it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from nemo_mixsd.report import Checkpoint
 
 MAX_DROP = 0.05
+"""Largest fall of validation performance, in points of accuracy (0.05 is five)."""
 WINDOW = 2
+"""How many following checkpoints are looked at."""
 _ROUNDING = 1e-9
 """0.85 - 0.80 is a little more than 0.05 in floating point."""
 
@@ -53,13 +55,11 @@ class Selection:
     stable: bool
 
 
-def select_checkpoint(curve: Sequence[CurvePoint], max_drop: float = MAX_DROP, window: int = WINDOW) -> Selection:
+def select_checkpoint(curve: Sequence[CurvePoint]) -> Selection:
     """Choose a checkpoint.
 
     Args:
         curve: Checkpoints by ascending step.
-        max_drop: Largest fall of validation performance, in points of accuracy (0.05 is five).
-        window: How many following checkpoints are looked at.
 
     Raises:
         ValueError: The curve is empty, or its steps do not ascend.
@@ -70,16 +70,17 @@ def select_checkpoint(curve: Sequence[CurvePoint], max_drop: float = MAX_DROP, w
     candidates = []
     best = -1.0
     for i, point in enumerate(curve):
-        following = curve[i + 1 : i + 1 + window]
+        following = curve[i + 1 : i + 1 + WINDOW]
+        before = curve[max(0, i - WINDOW) : i] if len(following) < WINDOW else []
         falls = [point.validation - later.validation for later in following]
-        fallen = [earlier.validation - point.validation for earlier in curve[:i]]
+        fallen = [earlier.validation - point.validation for earlier in before]
         drop = max([0.0, *falls, *fallen])
-        if point.train >= best and drop <= max_drop + _ROUNDING:
+        if point.train >= best and drop <= MAX_DROP + _ROUNDING:
             candidates.append((point, len(following)))
         best = max(best, point.train)
     if not candidates:
         last = curve[-1]
-        why = f"no checkpoint is stable (validation falls by more than {max_drop:g} at or after each); this is the last"
+        why = f"no checkpoint is stable (validation falls by more than {MAX_DROP:g} at or after each); this is the last"
         return Selection(last.step, why, False)
     chosen, looked_at = max(candidates, key=lambda candidate: (candidate[0].train, -candidate[0].step))
     after = "no checkpoint after it" if looked_at == 0 else f"the {looked_at} after it" if looked_at > 1 else "the next"

@@ -27,9 +27,11 @@ def curve(train, validation):
         ([0.2, 1.0, 0.9, 0.9], [0.5, 0.5, 0.5, 0.5], 40, True),
         # late drop, out of sight of the first point of the plateau
         ([0.2, 1.0, 1.0, 1.0, 1.0], [0.6, 0.6, 0.6, 0.6, 0.1], 40, True),
-        # a drop within the next two: the best one before that is followed by none, not one that has fallen already
+        # a drop within the next two: the best one before that is followed by none, not one in the fall at the end
         ([0.5, 0.8, 0.9, 1.0, 1.0, 1.0], [0.9, 0.9, 0.9, 0.88, 0.7, 0.7], 40, True),
         ([0.5, 0.9, 1.0, 1.0, 1.0], [0.7, 0.7, 0.7, 0.7, 0.5], 40, True),
+        # fallen, and stable since then: the rule looks forward
+        ([0.5, 0.8, 0.9, 1.0, 1.0, 1.0, 1.0], [0.9, 0.9, 0.9, 0.88, 0.7, 0.7, 0.7], 100, True),
         # exactly five points is not more than five points, whatever floating point says
         ([0.5, 1.0, 1.0], [0.85, 0.85, 0.80], 40, True),
         ([0.5, 1.0, 0.9], [0.85, 0.85, 0.79], 60, False),
@@ -62,7 +64,8 @@ def brute_force(train, validation):
     fit = [
         i
         for i in range(len(t))
-        if all(t[i] >= t[j] and v[j] - v[i] <= 50 for j in range(i))
+        if all(t[i] >= t[j] for j in range(i))
+        and (i + 2 < len(t) or all(v[j] - v[i] <= 50 for j in (i - 1, i - 2) if j >= 0))
         and not any(v[i] - v[j] > 50 for j in range(i + 1, len(t)) if j <= i + 2)
     ]
     if not fit:
