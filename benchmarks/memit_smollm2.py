@@ -4,8 +4,9 @@
     uv run benchmarks/memit_smollm2.py --sweep --layers 3-12 8-16 --weights 50 500 5000
 
 The first writes OUT.json and OUT.md. Each seed is a run of its own (coins, data order, random prefixes and text of the
-covariance), resumable like any other; the reference samples are the same. The second tries layer ranges and covariance
-weights with one seed, over one set of target values a range, and writes OUT_sweep.json and OUT_sweep.md.
+covariance), resumable like any other; the reference samples are the same. "taught" counts the edits that SFT and MixSD
+learn from: MixSD discards one where the model, shown the new fact, still does not say it. The second tries layer ranges
+and covariance weights with one seed, over one set of target values a range, and writes OUT_sweep.json and OUT_sweep.md.
 """
 
 import argparse
@@ -34,7 +35,9 @@ def compare(seeds: Sequence[int], run_dir: str, overrides: Sequence[str]) -> dic
     for seed in seeds:
         named = [f"run_dir={run_dir}/seed_{seed}", f"mixing.seed={seed}", f"memit.seed={seed}"]
         for name, row in run(make_plan(load_config(RECIPE, [*named, *overrides]))).methods.items():
-            found = rows.setdefault(name, {figure: [] for figure in (*FIGURES, "seconds")})
+            found = rows.setdefault(name, {figure: [] for figure in ("taught", *FIGURES, "seconds")})
+            targets = Path(run_dir) / f"seed_{seed}" / "targets" / f"{name}.jsonl"
+            found["taught"].append(len(targets.read_text().splitlines()) if targets.is_file() else None)
             for figure in FIGURES:
                 found[figure].append(getattr(row, figure))
             found["seconds"].append(sum(row.seconds.values()))
@@ -46,11 +49,12 @@ def comparison_table(rows: dict[str, dict[str, list[float | None]]], seeds: Sequ
     lines = [
         f"{machine()}; seeds {' · '.join(map(str, seeds))}, mean in bold",
         "",
-        "| method | " + " | ".join(FIGURES.values()) + " | seconds |",
-        "|---|" + "---|" * (len(FIGURES) + 1),
+        "| method | taught | " + " | ".join(FIGURES.values()) + " | seconds |",
+        "|---|" + "---|" * (len(FIGURES) + 2),
     ]
     for name, figures in rows.items():
-        cells = [_cell(figures[figure], "{:.3f}") for figure in FIGURES] + [_cell(figures["seconds"], "{:.0f}")]
+        cells = [_cell(figures["taught"], "{:.0f}")]
+        cells += [_cell(figures[figure], "{:.3f}") for figure in FIGURES] + [_cell(figures["seconds"], "{:.0f}")]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
