@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from nemo_mixsd.analysis.config import AnalysisConfig
 from nemo_mixsd.corpora import CORPORA, CorpusSection
 from nemo_mixsd.editing.config import MemitConfig
-from nemo_mixsd.errors import ConfigError
+from nemo_mixsd.errors import ConfigError, shown
 from nemo_mixsd.evals.config import EvalsConfig
 from nemo_mixsd.host_sections import CheckpointingConfig, ClusterConfig, LoggerConfig, PolicyConfig, SftConfig
 from nemo_mixsd.mixing.config import MixingConfig
@@ -174,7 +174,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
             lines.append(f"{key}.name{what}; choose one of {', '.join(CORPORA)}")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            value = "" if isinstance(item["input"], dict) else f" {_short(item['input'])}:"
+            value = "" if isinstance(item["input"], dict) else f" {shown(item['input'])}:"
             lines.append(f"{key}:{value} {message[:1].lower()}{message[1:]}")
     return "; ".join(dict.fromkeys(lines))
 
@@ -185,11 +185,6 @@ _UNION_TAGS = {"float", "int", "str", "dict", "list", "none", "constrained-int"}
 def _is_union_tag(part: int | str) -> bool:
     """Pydantic adds the branch of a union to the location; it is no key of the recipe."""
     return isinstance(part, str) and (part in _UNION_TAGS or "[" in part)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -57,3 +57,9 @@ class AnalysisError(MixSDError, ValueError):
 
 class SandboxError(MixSDError, RuntimeError):
     """The sandbox for programs failed itself; that is no verdict on the program."""
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """``value`` as it appears in an error: its repr, cut to ``limit`` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,12 @@ class MethodRow:
     errors: dict[str, dict[str, int]] = field(default_factory=dict)
     selected: str | None = None
     overlap: dict[str, float | int | None] = field(default_factory=dict)
+
+    @property
+    def heldout_mean(self) -> float | None:
+        """Mean over the held-out benchmarks; None unless every one was measured."""
+        known = [value for value in self.heldout.values() if value is not None]
+        return math.fsum(known) / len(known) if known and len(known) == len(self.heldout) else None
 
 
 @dataclass(slots=True)

@@ -83,12 +83,6 @@ def cdf_points(values: NDArray[np.float64], most: int = 160) -> list[tuple[float
     return [(float(ordered[i]), (int(i) + 1) / len(ordered)) for i in steps]
 
 
-def cdf_at(values: NDArray[np.float64], points: Sequence[float]) -> list[float]:
-    """Share of ``values`` (``[N]``, at least one) that are at most each of ``points``."""
-    found = np.searchsorted(np.sort(values), np.asarray(points, dtype=np.float64), side="right")
-    return [int(i) / len(values) for i in found]
-
-
 def wilson(successes: float, trials: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a share.
 

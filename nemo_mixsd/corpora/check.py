@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nemo_mixsd.corpora.base import Corpus
-from nemo_mixsd.corpora.columns import shown
+from nemo_mixsd.errors import shown
 from nemo_mixsd.evals.answers import normalise
 from nemo_mixsd.mixing.verifier import ContainsVerifier, Verifier, make_verifier
 from nemo_mixsd.randomness import digest

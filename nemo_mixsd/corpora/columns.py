@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from nemo_mixsd.errors import CorpusError
+from nemo_mixsd.errors import CorpusError, shown
 from nemo_mixsd.types import Example
 
 FIELDS: tuple[str, ...] = (
@@ -76,12 +76,6 @@ class ParsedRow:
             )
             for k, question in enumerate(self.paraphrases, start=1)
         )
-
-
-def shown(value: object, limit: int = 60) -> str:
-    """``value`` as it appears in an error: its repr, cut to ``limit`` characters."""
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def kind(value: object) -> str:

@@ -11,9 +11,9 @@ from typing import Literal
 from pydantic import Field
 
 from nemo_mixsd.corpora.base import CorpusConfig
-from nemo_mixsd.corpora.columns import Row, kind, shown
+from nemo_mixsd.corpora.columns import Row, kind
 from nemo_mixsd.corpora.rowset import RowCorpus
-from nemo_mixsd.errors import CorpusError
+from nemo_mixsd.errors import CorpusError, shown
 
 
 class JsonlConfig(CorpusConfig):

@@ -6,8 +6,7 @@ import importlib
 import re
 from typing import Literal, Protocol, get_args, runtime_checkable
 
-from nemo_mixsd.corpora.columns import shown
-from nemo_mixsd.errors import ConfigError, MixSDError
+from nemo_mixsd.errors import ConfigError, MixSDError, shown
 from nemo_mixsd.evals.answers import normalise
 from nemo_mixsd.mixing.verifier import make_verifier
 from nemo_mixsd.types import Example

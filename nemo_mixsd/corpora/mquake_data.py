@@ -10,8 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
-from nemo_mixsd.corpora.columns import kind, shown
-from nemo_mixsd.errors import CorpusError
+from nemo_mixsd.corpora.columns import kind
+from nemo_mixsd.errors import CorpusError, shown
 
 Text = Annotated[str, StringConstraints(pattern=r"\S")]
 """A string that is not blank."""

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from nemo_mixsd.corpora.base import Corpus, CorpusConfig
-from nemo_mixsd.corpora.columns import hint, shown
-from nemo_mixsd.errors import ConfigError
+from nemo_mixsd.corpora.columns import hint
+from nemo_mixsd.errors import ConfigError, shown
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from nemo_mixsd.corpora.base import CorpusConfig
-from nemo_mixsd.corpora.columns import Row, kind, shown
+from nemo_mixsd.corpora.columns import Row, kind
 from nemo_mixsd.corpora.judge import (
     MATCHING,
     Judge,
@@ -23,7 +23,7 @@ from nemo_mixsd.corpora.judge import (
 )
 from nemo_mixsd.corpora.rowset import RowCorpus
 from nemo_mixsd.corpora.sources import HubName, hub_rows, load_hub, read_csv
-from nemo_mixsd.errors import CorpusError
+from nemo_mixsd.errors import CorpusError, shown
 
 __all__ = [
     "EXPECTED_ROWS",

@@ -22,8 +22,6 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +39,6 @@ __all__ = [
     "describe_sandbox",
     "find_isolation",
     "run_program",
-    "run_programs",
 ]
 
 logger = logging.getLogger(__name__)
@@ -152,18 +149,6 @@ def run_program(source: str, limits: SandboxLimits | None = None, isolation: Iso
         raise SandboxError(f"the sandbox could not start {isolation.python}: {error}") from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def run_programs(
-    sources: Iterable[str],
-    limits: SandboxLimits | None = None,
-    workers: int | None = None,
-    isolation: Isolation | None = None,
-) -> Iterator[SandboxResult]:
-    """Run programs, several at the same time; results come in the order of ``sources``. Errors as ``run_program``."""
-    isolation = isolation or find_isolation()
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1, "sandbox") as pool:
-        yield from pool.map(lambda source: run_program(source, limits, isolation), sources)
 
 
 def _job(source: str, limits: SandboxLimits, isolation: Isolation, place: str) -> bytes:

@@ -147,9 +147,7 @@ def row_metrics(row: MethodRow) -> dict[str, float]:
     """
     found: dict[str, Any] = {f"split:{split}": value for split, value in row.splits.items()}
     found |= {f"heldout:{name}": value for name, value in row.heldout.items()}
-    measured = [value for value in row.heldout.values() if value is not None]
-    if measured and len(measured) == len(row.heldout):
-        found["heldout_mean"] = math.fsum(measured) / len(measured)
+    found["heldout_mean"] = row.heldout_mean
     found["forgetting_nats"] = row.forgetting_nats
     found |= {key: row.targets.get(key) for key in row.targets if key == "mean_nll" or key.startswith("frac_nll")}
     found["overlap"] = row.overlap.get("mean")

@@ -66,9 +66,7 @@ def heldout_tradeoff(group: Group, prefix: str) -> str:
     def at(row: MethodRow | Checkpoint) -> tuple[float | None, float | None]:
         if isinstance(row, Checkpoint):
             return None, None
-        known = [value for value in row.heldout.values() if value is not None]
-        mean = sum(known) / len(known) if known and len(known) == len(row.heldout) else None
-        return None if mean is None else 100 * mean, row.splits.get(split)
+        return None if row.heldout_mean is None else 100 * row.heldout_mean, row.splits.get(split)
 
     return _tradeoff(
         group, at, f"{prefix}heldout", "What is learned against what is kept.",

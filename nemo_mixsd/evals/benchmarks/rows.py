@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nemo_mixsd.errors import BenchmarkError, CorpusError
+from nemo_mixsd.errors import BenchmarkError, CorpusError, shown
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv")
 """File kinds that are read, in the order in which a folder is searched."""
@@ -56,7 +56,7 @@ class Row:
             )
         value = self.values[name]
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise BenchmarkError(f"{self.where}: {name!r} is {_short(value)}, a {type(value).__name__}")
+            raise BenchmarkError(f"{self.where}: {name!r} is {shown(value)}, a {type(value).__name__}")
         return value
 
     def first(self, *names: str, kind: type | tuple[type, ...] = str) -> Any:
@@ -143,12 +143,12 @@ def _row(where: str, number: int, line: str) -> Row:
     except ValueError as error:
         if isinstance(error, BenchmarkError):
             raise
-        raise BenchmarkError(f"{where}: not JSON ({error}): {_short(line)}") from error
+        raise BenchmarkError(f"{where}: not JSON ({error}): {shown(line)}") from error
 
 
 def _checked(where: str, number: int, value: object) -> Row:
     if not isinstance(value, dict):
-        raise BenchmarkError(f"{where}: {_short(value)} is no JSON object")
+        raise BenchmarkError(f"{where}: {shown(value)} is no JSON object")
     return Row(where, number, value)
 
 
@@ -172,14 +172,9 @@ def _hub_rows(name: str, hub: HubSource) -> Iterator[Row]:
     except CorpusError as error:
         cause = error.__cause__
         raise BenchmarkError(
-            f"benchmark {name}: {hub} cannot be had from the hub ({type(cause).__name__}: {_short(str(cause))}). "
+            f"benchmark {name}: {hub} cannot be had from the hub ({type(cause).__name__}: {shown(str(cause))}). "
             f"Download it where there is a network (hf download {hub.dataset} --repo-type dataset --local-dir DIR) "
             f"and set evals.benchmark.{name}.path to the file in it, or evals.benchmarks_path to a folder of such files"
         ) from error
     for number, values in enumerate(dataset, start=1):
         yield Row(f"{hub.dataset}: row {number}", number, values)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
