@@ -54,3 +54,31 @@ def test_a_run_equals_that_of_the_hf_engine(tmp_path, monkeypatch):
     reference = "evals/base/0/reference.jsonl"
     assert (tmp_path / "vllm" / reference).read_bytes() == (tmp_path / "hf" / reference).read_bytes()
     assert reports["vllm"].methods.keys() == reports["hf"].methods.keys() == {"base", "mixsd@0.3", "mixsd@0.5"}
+
+
+@pytest.mark.slow
+def test_benchmarks_equal_those_of_the_hf_engine(tmp_path):
+    """Greedy answers and temperature samples of held-out problems: every response, verdict and table."""
+    data = tmp_path / "data"
+    data.mkdir()
+    gsm8k = [
+        {"question": f"Ann has {i} pens and buys {i + 2}. How many?", "answer": f"#### {2 * i + 2}"} for i in (1, 2, 3)
+    ]
+    aime = [{"problem": f"What is {i} times {i}?", "answer": i * i} for i in (3, 4)]
+    for name, rows in (("gsm8k", gsm8k), ("aime2024", aime)):
+        (data / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for engine in ("vllm", "hf"):
+        config = recipe(tmp_path / engine, engine).model_dump()
+        config["method"] = ["base"]
+        config["evals"] |= {
+            "benchmarks": ["gsm8k", "aime2024"],
+            "benchmarks_path": str(data),
+            "benchmark": {
+                "gsm8k": {"max_new_tokens": 24},
+                "aime2024": {"samples": 3, "temperature": 0.7, "max_new_tokens": 24},
+            },
+        }
+        run(make_plan(validate_config(config, "test")))
+    for name in ("gsm8k.jsonl", "gsm8k.json", "aime2024.jsonl", "aime2024.json"):
+        ours, theirs = (tmp_path / engine / "evals" / "base" / "0" / name for engine in ("vllm", "hf"))
+        assert ours.read_bytes() == theirs.read_bytes(), name
