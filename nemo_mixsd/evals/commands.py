@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,8 +16,13 @@ from rich.table import Table
 from nemo_mixsd.console import one_line_errors, setup_logging
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from nemo_mixsd.evals.config import EvalsConfig
+    from nemo_mixsd.mixing.config import VllmConfig
     from nemo_mixsd.mixing.engines.base import Engine, Sampling
+
+    Section = TypeVar("Section", bound=BaseModel)
 
 
 @one_line_errors
@@ -34,6 +39,9 @@ def evaluate(
     options: Annotated[
         list[str] | None, typer.Option("--set", help="An option of a recipe's evals section: benchmark.gsm8k.samples=4")
     ] = None,
+    vllm: Annotated[
+        list[str] | None, typer.Option("--vllm", help="An option of mixing.vllm: gpu_memory_utilization=0.5")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log everything.")] = False,
 ) -> None:
     """Run held-out benchmarks on a checkpoint; start it again after an interruption, and it goes on."""
@@ -41,36 +49,50 @@ def evaluate(
     from nemo_mixsd.quiet import quiet_libraries
 
     evals = _evals(benchmarks, lm_eval, limit, path, [*(options or []), f"batch_size={batch_size}"])
-    job = _Job(checkpoint, evals, out, engine, precision)
+    job = _Job(checkpoint, evals, out, engine, precision, _vllm_options(vllm or []))
     quiet_libraries(verbose)
     job.run()
 
 
 def _evals(benchmarks: str, lm_eval: str, limit: int | None, path: Path | None, options: list[str]) -> EvalsConfig:
     """The ``evals`` section that the options amount to."""
-    from omegaconf import OmegaConf
-    from pydantic import ValidationError
-
-    from nemo_mixsd.config import describe
     from nemo_mixsd.errors import ConfigError
     from nemo_mixsd.evals.config import EvalsConfig
 
     raw: dict[str, Any] = {"benchmarks": _names(benchmarks), "lm_eval": _names(lm_eval), "benchmarks_limit": limit}
     if path is not None:
         raw["benchmarks_path"] = str(path)
-    bad = next((text for text in options if "=" not in text), None)
-    if bad is not None:
-        raise ConfigError(f"--set {bad}: write key=value, as in --set benchmark.gsm8k.samples=4")
-    given = OmegaConf.to_container(OmegaConf.from_dotlist(options))
-    try:
-        evals = EvalsConfig.model_validate({**raw, **(given if isinstance(given, dict) else {})})
-    except ValidationError as error:
-        raise ConfigError(describe(error, EvalsConfig)) from error
+    evals = _section(EvalsConfig, raw, "--set", options, "benchmark.gsm8k.samples=4")
     if not evals.benchmarks and not evals.lm_eval:
         from nemo_mixsd.evals.benchmarks import BENCHMARKS
 
         raise ConfigError(f"nothing to run: give --benchmarks ({', '.join(BENCHMARKS)}) or --lm-eval")
     return evals
+
+
+def _vllm_options(options: list[str]) -> VllmConfig:
+    """The ``mixing.vllm`` section that the options amount to."""
+    from nemo_mixsd.mixing.config import VllmConfig
+
+    return _section(VllmConfig, {}, "--vllm", options, "gpu_memory_utilization=0.5")
+
+
+def _section(model: type[Section], raw: dict[str, Any], option: str, given: list[str], like: str) -> Section:
+    """A section of a recipe from ``key=value`` texts of a repeatable option."""
+    from omegaconf import OmegaConf
+    from pydantic import ValidationError
+
+    from nemo_mixsd.config import describe
+    from nemo_mixsd.errors import ConfigError
+
+    bad = next((text for text in given if "=" not in text), None)
+    if bad is not None:
+        raise ConfigError(f"{option} {bad}: write key=value, as in {option} {like}")
+    values = OmegaConf.to_container(OmegaConf.from_dotlist(given))
+    try:
+        return model.model_validate({**raw, **(values if isinstance(values, dict) else {})})
+    except ValidationError as error:
+        raise ConfigError(describe(error, model)) from error
 
 
 def _choose_engine(name: str) -> str:
@@ -94,7 +116,9 @@ def _names(text: str) -> list[str]:
 class _Job:
     """One evaluation of one checkpoint."""
 
-    def __init__(self, checkpoint: str, evals: EvalsConfig, out: Path | None, engine: str, precision: str) -> None:
+    def __init__(
+        self, checkpoint: str, evals: EvalsConfig, out: Path | None, engine: str, precision: str, vllm: VllmConfig
+    ) -> None:
         """Check everything that can be checked without loading a model."""
         from nemo_mixsd import models
         from nemo_mixsd.errors import ConfigError, ModelNotFoundError
@@ -108,7 +132,7 @@ class _Job:
         if precision not in ("auto", "float32", "bfloat16", "float16"):
             raise ConfigError(f"--precision {precision}: choose auto, float32, bfloat16 or float16")
         self.evals, self.checkpoint = evals, checkpoint
-        self.engine_name = _choose_engine(engine)
+        self.engine_name, self.vllm = _choose_engine(engine), vllm
         self.out = out or Path("evals") / checkpoint.rstrip("/").replace("bundled:", "").replace("/", "_")
         self._check_owner()
         check_lm_eval(evals.lm_eval, evals.lm_eval_options)
@@ -164,7 +188,12 @@ class _Job:
             from nemo_mixsd.mixing.engines.vllm import make_vllm_engine
             from nemo_mixsd.mixing.engines.vllm_options import VLLMOptions
 
-            options = VLLMOptions(dtype=self.precision, max_model_len=longest, max_in_flight=self.evals.batch_size)
+            options = VLLMOptions(
+                dtype=self.precision,
+                max_model_len=longest,
+                max_in_flight=self.evals.batch_size,
+                **self.vllm.model_dump(),
+            )
             engine: Engine = make_vllm_engine(self.model_path, stop_ids, sampling, options)
         else:
             from nemo_mixsd.mixing.engines.hf import HFEngine

@@ -108,6 +108,8 @@ def test_the_command(tiny_world, data, tmp_path):
         (["--benchmarks", "gsm8k", "--engine", "tgi"], "--engine tgi: choose auto, hf or vllm"),
         (["--benchmarks", "gsm8k", "--precision", "int4"], "--precision int4: choose auto, float32"),
         (["--benchmarks", "gsm8k", "--set", "limit"], "--set limit: write key=value"),
+        (["--benchmarks", "gsm8k", "--vllm", "mode"], "--vllm mode: write key=value"),
+        (["--benchmarks", "gsm8k", "--vllm", "blocksize=8"], "unknown key 'blocksize'; did you mean 'block_size'"),
         (["--benchmarks", "gsm8k", "--set", "limt=3"], "unknown key 'limt'"),
         (["--benchmarks", "gsm8k", "--path", "/nowhere"], "/nowhere is not there"),
     ],

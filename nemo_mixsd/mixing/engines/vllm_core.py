@@ -223,6 +223,6 @@ def missing(error: Exception) -> str:
 def not_started(path: str, error: Exception) -> str:
     """What to say where vLLM does not start."""
     return (
-        f"vLLM did not start with {path}: {error}; where memory is short, lower mixing.vllm.gpu_memory_utilization or "
-        "mixing.max_total_tokens, or set mixing.engine=hf"
+        f"vLLM did not start with {path}: {error}; where memory is short, lower mixing.vllm.gpu_memory_utilization "
+        "(nemo-mixsd eval: --vllm gpu_memory_utilization=...) or mixing.max_total_tokens, or take the engine hf"
     )
