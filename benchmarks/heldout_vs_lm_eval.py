@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from nemo_mixsd import models
+from nemo_mixsd.analysis.distribution import wilson
 from nemo_mixsd.evals.benchmarks import BenchmarkResponse
 from nemo_mixsd.evals.config import EvalsConfig, LmEvalConfig
 from nemo_mixsd.evals.heldout import HeldoutScore, HeldoutSet, Limits, evaluate_benchmarks
@@ -34,9 +35,13 @@ from nemo_mixsd.prompts import PromptRenderer, choose_templates
 FILES = {"gsm8k": "gsm8k_test.jsonl", "mmlu": "mmlu_stem_test.jsonl"}
 EXTRACTION = {
     "gsm8k": {"regex_pattern": r"(-?\$?\d[\d,]*(?:\.\d+)?)", "group_select": -1},
-    "mmlu": {"regex_pattern": r"\\boxed\{\s*(?:\\text\{)?\(?([A-D])\b", "group_select": -1},
+    "mmlu": {
+        "regex_pattern": r"\\boxed\{\s*(?:\\text\{)?\(?([A-D])\b|[Aa]nswer is:?\s*\**\(?([A-D])\b",
+        "group_select": -1,
+    },
 }
-"""What the harness takes for the answer: its own flexible rule for GSM8K, the boxed letter for MMLU."""
+"""What the harness takes for the answer: its own flexible rule for GSM8K; for MMLU the last letter that is boxed, or
+that follows "answer is", as in its own tasks with a chain of thought."""
 
 
 def main() -> None:
@@ -135,6 +140,7 @@ def compare(name: str, work: Path, ours: dict[int, dict[str, HeldoutScore]], the
     records = sorted(map(json.loads, samples.read_text(encoding="utf-8").splitlines()), key=lambda r: r["doc_id"])
     said = [record["resps"][0][0] for record in records]
     score = ours[1][name]
+    low, high = wilson(sum(bool(record["exact_match"]) for record in records), len(records))  # its own is 0 wide at 0
     return {
         "problems": score.problems,
         "accuracy": score.accuracy,
@@ -142,8 +148,8 @@ def compare(name: str, work: Path, ours: dict[int, dict[str, HeldoutScore]], the
         "accuracy_batch_16": ours[16][name].accuracy,
         "same_token_ids_batch_1_and_16": sum(a.token_ids == b.token_ids for a, b in zip(one, many, strict=True)),
         "lm_eval_accuracy": theirs.accuracy,
-        "lm_eval_interval": [theirs.low, theirs.high],
-        "within_lm_eval_interval": (theirs.low or 0.0) <= score.accuracy <= (theirs.high or 1.0),
+        "lm_eval_interval": [low, high],
+        "within_lm_eval_interval": low <= score.accuracy <= high,
         "same_text_as_lm_eval": sum(a.response.strip() == b.strip() for a, b in zip(one, said, strict=True)),
         "judged_differently": [
             {"id": a.problem_id, "ours": a.correct, "extracted": a.extracted, "gold": a.gold[0]}

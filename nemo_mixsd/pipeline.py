@@ -165,9 +165,9 @@ class Pipeline(RunContext):
             if spec.method == Method.MEMIT:
                 result = self._edit(checkpoints)
             elif spec.method in DISTILLED:
-                result = train_distillation(self, spec, self._stop_rule())
+                result = train_distillation(self, spec, self._stop_rule(spec))
             else:
-                result = self._trainer()(
+                result = self._trainer(spec)(
                     self.config,
                     spec.name,
                     self.model_path,
@@ -190,34 +190,42 @@ class Pipeline(RunContext):
         examples = self.plan.examples["train"]
         return train_memit(self.config, self.model_path, self.renderer, examples, directory, self.callbacks)
 
-    def _trainer(self) -> Callable[..., TrainResult]:
+    def _trainer(self, spec: MethodSpec) -> Callable[..., TrainResult]:
         """The training function of the chosen backend; both take the same arguments."""
         if self.plan.backend.name == "nemo_rl":
             from nemo_mixsd.nemo.backend import train_nemo
 
             if self.config.evals.stop.train_accuracy is not None and self.config.cluster.gpus_per_node:
                 logger.warning("evals.stop is for a policy in this process; NeMo-RL's cluster trains to the last step")
-            return partial(train_nemo, stop=self._stop_rule())
+            return partial(train_nemo, stop=self._stop_rule(spec))
         from nemo_mixsd.training.local import train_local
 
-        return partial(train_local, stop=self._stop_rule())
+        return partial(train_local, stop=self._stop_rule(spec))
 
-    def _stop_rule(self) -> StopRule | None:
-        """Stop when the training facts are known, if the recipe says so."""
+    def _stop_rule(self, spec: MethodSpec) -> StopRule | None:
+        """Stop when what is taught is known, if the recipe says so.
+
+        Examples without a target are not asked for: a training that can never know them would never stop.
+        """
         rule = self.config.evals.stop
         wanted = rule.train_accuracy
         if wanted is None:
             return None
 
+        taught, path = self.plan.examples["train"], self.directory.targets(spec.name)
+        if path.exists():
+            ids = {target.example_id for target in read_jsonl(path, Target)}
+            taught = [example for example in taught if example.id in ids]
+        examples = taught[: self.config.evals.limit]
+
         def reached(model: PreTrainedModel) -> bool:
             from nemo_mixsd.mixing.engines.hf import HFEngine
 
-            examples = self.plan.examples["train"][: self.config.evals.limit]
             engine = HFEngine(model, self.stop_ids, slots=self.config.evals.batch_size)
             found = quick_accuracy(
                 engine, self.renderer, self.plan.verifier, examples, self.config.evals.max_new_tokens
             )
-            logger.info("train accuracy %.3f, to stop at %.3f", found, wanted)
+            logger.info("%.3f of %d taught examples known, to stop at %.3f", found, len(examples), wanted)
             return found >= wanted
 
         return StopRule(rule.period, reached)

@@ -35,7 +35,8 @@ class StopConfig(Section):
     """Ends a training early, when the facts are known. Not on a cluster of NeMo-RL."""
 
     train_accuracy: float | None = Field(None, gt=0, le=1)
-    """Greedy accuracy on the training questions that is enough; null trains to the last step."""
+    """Greedy accuracy on the training questions that is enough; null trains to the last step. Questions without a
+    target (discarded when mixing) are left out: they are not taught, and a training would go on in vain."""
     period: int = Field(10, ge=1)
     """Optimizer steps between two looks."""
 

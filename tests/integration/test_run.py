@@ -149,3 +149,12 @@ def test_training_stops_when_the_facts_are_known(recipe, tmp_path):
     (checkpoints / "complete.json").unlink()
     again = run_config(load_config(recipe, overrides))
     assert again.methods["sft"].step == row.step == finished(checkpoints).step
+
+
+def test_training_does_not_wait_for_examples_without_a_target(recipe):
+    overrides = ["method=mixsd", "mixing.max_retries=0", "mixing.rate=0.5", "sft.max_num_epochs=300"]
+    report = run_config(load_config(recipe, [*overrides, "evals.stop.train_accuracy=1", "evals.stop.period=5"]))
+    row = report.methods["mixsd@0.5"]
+    assert row.targets["discarded"] > 0
+    assert row.train_accuracy < 1
+    assert row.step < 100
