@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -43,11 +44,12 @@ def errors(
 
 
 def _table(header: list[str], rows: list[list[str]]) -> Table:
-    table = Table(pad_edge=False)
-    for i, name in enumerate(header):
+    """As in the report, but narrow enough for a terminal of 80 columns: "3 of 12" in place of two columns."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for i, name in enumerate([*header[:2], *header[3:]]):
         table.add_column(name, no_wrap=i == 0, overflow="fold", justify="left" if i < 2 else "right")
-    for row in rows:
-        table.add_row(*row)
+    for name, benchmark, responses, wrong, *kinds in rows:
+        table.add_row(name, benchmark, f"{wrong} of {responses}", *kinds)
     return table
 
 

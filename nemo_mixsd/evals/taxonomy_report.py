@@ -112,7 +112,7 @@ def errors_table(rows: Mapping[str, Mapping[str, ErrorCounts]]) -> tuple[list[st
 
 
 def _cell(found: ErrorCounts, kind: str) -> str:
-    return f"{found[kind]} ({100 * found[kind] / found['errors']:.1f} %)" if found["errors"] else "0"
+    return f"{found[kind]} ({100 * found[kind] / found['errors']:.0f} %)" if found[kind] else "0"
 
 
 def errors_lines(rows: Mapping[str, Mapping[str, ErrorCounts]]) -> list[str]:

@@ -195,7 +195,7 @@ def test_report_of_a_run(run):
         "gsm8k": {"responses": 6, "errors": 5, "format": 1, "leakage": 1, "collapse": 2, "genuine": 1}
     }
     text = (run / "report.md").read_text()
-    assert "| sft | gsm8k | 6 | 5 | 1 (20.0 %) | 1 (20.0 %) | 2 (40.0 %) | 1 (20.0 %) |" in text
+    assert "| sft | gsm8k | 6 | 5 | 1 (20 %) | 1 (20 %) | 2 (40 %) | 1 (20 %) |" in text
     assert "| base | mmlu | 1 | 0 | 0 | 0 | 0 | 0 |" in text
     assert "![errors](figures/errors.png)" in text
     assert (run / "figures" / "errors.png").read_bytes().startswith(b"\x89PNG")
@@ -240,7 +240,7 @@ def test_bars_are_shares_of_responses():
     assert [bar.get_y() for bar in axes.patches] == [0.0, 25.0, 25.0, 75.0]
     assert errors_figure({"sft": {}}, "t") is None
     assert errors_lines({"sft": {}}) == []
-    assert errors_table(rows)[1] == [["sft", "gsm8k", "4", "3", "1 (33.3 %)", "0 (0.0 %)", "2 (66.7 %)", "0 (0.0 %)"]]
+    assert errors_table(rows)[1] == [["sft", "gsm8k", "4", "3", "1 (33 %)", "0", "2 (67 %)", "0"]]
 
 
 def data_folder():
