@@ -4,8 +4,8 @@
     uv run benchmarks/alignment_vs_forgetting.py --runs runs/a runs/b      (finished runs with analysis.fisher.enabled)
 
 Trains SFT and MixSD at every rate and seed for the same number of steps, saves and measures every fourth step, and
-correlates over all checkpoints, and over the last ones alone (equal steps). Writes JSON, Markdown and a plot. Every
-run is resumable like any other; the checkpoints of a finished one are deleted.
+correlates over all checkpoints, and over those of each step alone. Writes JSON, Markdown and a plot. Every run is
+resumable like any other; the checkpoints of a finished one are deleted.
 """
 
 import argparse
@@ -50,12 +50,13 @@ def train(args: argparse.Namespace, overrides: list[str]) -> list[Path]:
 
 
 def by_method(points: Sequence[Point]) -> tuple[list[str], list[list[str]]]:
-    """Mean over seeds of the last checkpoint of each method (Table 5)."""
-    last = {(p.run, p.name): p for p in sorted(points, key=lambda p: p.step)}
+    """Mean over seeds of each method's checkpoints (Table 5), by step."""
+    groups: dict[tuple[int, str], list[Point]] = {}
+    for point in sorted(points, key=lambda p: (p.step, p.name)):
+        groups.setdefault((point.step, point.name), []).append(point)
     rows = []
-    for name in dict.fromkeys(name for _, name in last):
-        own = [p for (_, n), p in last.items() if n == name]
-        row = [name, str(own[0].step)]
+    for (step, name), own in groups.items():
+        row = [name, str(step)]
         for figure in ("raw", "fisher_weighted", "alignment", "forgetting"):
             values = [v for v in (getattr(p, figure) for p in own) if v is not None]
             row.append(f"{sum(values) / len(values):.4g}" if values else "–")
@@ -85,15 +86,15 @@ def main() -> None:
     quiet_libraries(verbose=False)
     points = collect_points(args.runs or train(args, overrides))
     pooled = correlate(points)
-    end = max(p.step for p in points)
-    last = [p for p in points if p.step == end]
     sections = [f"{len(points)} checkpoints; {machine()}", "", markdown(*by_method(points)), "", "All checkpoints:", ""]
     sections += [markdown(*correlation_table(pooled))]
     result = {"machine": machine(), "points": [asdict(p) for p in points], "all": [asdict(c) for c in pooled]}
-    if len(last) >= 3:
-        equal = correlate(last)
-        sections += ["", f"Only step {end} (equal steps):", "", markdown(*correlation_table(equal))]
-        result[f"step_{end}"] = [asdict(c) for c in equal]
+    for step in sorted({p.step for p in points}):
+        own = [p for p in points if p.step == step]
+        if len(own) >= 3:
+            equal = correlate(own)
+            sections += ["", f"Checkpoints of step {step}:", "", markdown(*correlation_table(equal))]
+            result[f"step_{step}"] = [asdict(c) for c in equal]
     text = "\n".join(sections) + "\n"
     print(f"\n{text}")
     write_text(args.out, json.dumps(result, indent=2) + "\n")

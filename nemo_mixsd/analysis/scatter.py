@@ -44,6 +44,7 @@ def scatter_figure(points: Sequence[Point], panels: Sequence[MetricCorrelation],
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(4.4 * max(len(panels), 1), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -61,6 +62,9 @@ def scatter_figure(points: Sequence[Point], panels: Sequence[MetricCorrelation],
         values = _positive(points, row.metric)
         if row.metric != "alignment" and len(values) and values.max() > 20 * values.min() > 0:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(LABELS[row.metric])
         axes.set_title(f"Pearson {_text(row.pearson.value)}, Spearman {_text(row.spearman.value)}", fontsize=10)
         if i == 0:
