@@ -130,8 +130,8 @@ def decide(probes: Sequence[Probe], rule: AutoRateConfig, key: str = "") -> Rate
         why = f"the highest affordable candidate: {share}; {cost}"
     else:
         why = (
-            f"{share}, within {100 * rule.tolerance:g} points of the lowest affordable share ({100 * best:.1f} % at "
-            f"λ={min(shares, key=lambda rate: (shares[rate], rate)):g}); {cost}"
+            f"{share}, within mixing.auto.tolerance={rule.tolerance:g} of the lowest affordable share "
+            f"({100 * best:.1f} % at λ={min(shares, key=lambda rate: (shares[rate], rate)):g}); {cost}"
         )
     if too_dear is not None:
         why += f"; {too_dear}"

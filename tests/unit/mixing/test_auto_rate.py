@@ -38,7 +38,7 @@ def probe(rate, discarded=0, attempts=20, high=0.1, examples=20):
         # falls steeply to the end: the highest affordable one
         ([probe(0.1, high=0.3), probe(0.3, high=0.2), probe(0.5, high=0.1)], 0.5, "the highest affordable candidate"),
         # flat after 0.3: more λ buys less than a point
-        ([probe(0.1, high=0.3), probe(0.3, high=0.105), probe(0.5, high=0.1)], 0.3, "within 1 points"),
+        ([probe(0.1, high=0.3), probe(0.3, high=0.105), probe(0.5, high=0.1)], 0.3, "mixing.auto.tolerance=0.01"),
         # 0.5 loses 2 of 20
         ([probe(0.1, high=0.3), probe(0.3, high=0.2), probe(0.5, 2, high=0.0)], 0.3, "loses 2 of 20"),
         # exactly the bounds are still affordable
