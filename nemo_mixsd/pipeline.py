@@ -167,13 +167,14 @@ class Pipeline(RunContext):
             elif spec.method in DISTILLED:
                 result = train_distillation(self, spec, self._stop_rule(spec))
             else:
-                result = self._trainer(spec)(
+                result = self._trainer()(
                     self.config,
                     spec.name,
                     self.model_path,
                     self.directory.targets(spec.name),
                     checkpoints,
                     self.callbacks,
+                    stop=self._stop_rule(spec),
                 )
         steps = step_directories(checkpoints) if self.config.evals.checkpoints == "all" else {result.step: result.path}
         for step, path in steps.items():
@@ -190,17 +191,17 @@ class Pipeline(RunContext):
         examples = self.plan.examples["train"]
         return train_memit(self.config, self.model_path, self.renderer, examples, directory, self.callbacks)
 
-    def _trainer(self, spec: MethodSpec) -> Callable[..., TrainResult]:
+    def _trainer(self) -> Callable[..., TrainResult]:
         """The training function of the chosen backend; both take the same arguments."""
         if self.plan.backend.name == "nemo_rl":
             from nemo_mixsd.nemo.backend import train_nemo
 
             if self.config.evals.stop.train_accuracy is not None and self.config.cluster.gpus_per_node:
                 logger.warning("evals.stop is for a policy in this process; NeMo-RL's cluster trains to the last step")
-            return partial(train_nemo, stop=self._stop_rule(spec))
+            return train_nemo
         from nemo_mixsd.training.local import train_local
 
-        return partial(train_local, stop=self._stop_rule(spec))
+        return train_local
 
     def _stop_rule(self, spec: MethodSpec) -> StopRule | None:
         """Stop when what is taught is known, if the recipe says so.

@@ -1,12 +1,10 @@
 """kill -9 in mid-benchmark, then the same again: no response is generated twice, and the table is the same."""
 
 import json
-import multiprocessing
-import os
 import random
-import signal
 import time
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -20,10 +18,10 @@ from nemo_mixsd.io import read_jsonl
 from nemo_mixsd.mixing import journal as journal_module
 from nemo_mixsd.mixing.engines.hf import HFEngine
 from nemo_mixsd.prompts import PromptRenderer, PromptTemplates
+from tests.integration.test_kill import FORK, kill_until_through
 from tests.tiny import EOS, make_model, make_tokenizer
 
 KILLS = 10
-FORK = multiprocessing.get_context("fork")
 
 
 def measure(data, where, log, slow=0.0):
@@ -67,18 +65,10 @@ def data(tmp_path):
     return folder
 
 
-def measure_and_kill(data, where, log, rng, longest):
-    """Start again and again, killing at random moments, until a start comes through; count the kills that hit."""
-    for kills in range(100):
-        process = FORK.Process(target=measure, args=(data, where, log, 0.03), daemon=True)
-        process.start()
-        process.join(rng.uniform(0.05, longest) if kills < 40 else None)
-        if not process.is_alive():
-            assert process.exitcode == 0
-            return kills
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-    raise AssertionError("never came through")
+def start(data, where, log):
+    process = FORK.Process(target=measure, args=(data, where, log, 0.03), daemon=True)
+    process.start()
+    return process
 
 
 @pytest.mark.slow
@@ -90,7 +80,7 @@ def test_killed_again_and_again(data, tmp_path):
         rounds += 1
         assert rounds <= 10, "every start comes through before its kill"
         where, log = tmp_path / "evals" / f"killed{rounds}" / "1", tmp_path / f"killed{rounds}.log"
-        kills += measure_and_kill(data, where, log, rng, 1.0 / rounds)
+        kills += kill_until_through(partial(start, data, where, log), rng, 1.0 / rounds)
         kept = log.read_text().splitlines()
         assert len(kept) == len(set(kept))
         for name in ("gsm8k", "aime2024"):

@@ -40,21 +40,22 @@ def start(recipe, overrides, slow=0.0):
     return process
 
 
-def run_and_kill(recipe, overrides, rng, longest, slow=0.0):
-    """Start again and again, killing at random moments, until a start comes through; count the kills that hit."""
-    kills = 0
-    for attempt in range(200):
-        process = start(recipe, overrides, slow)
-        process.join(rng.uniform(0.0, longest) if attempt < 60 else None)
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
-            process.join()
-            kills += 1
-        elif process.exitcode == 0:
+def kill_until_through(begin, rng, longest):
+    """``begin`` a process again and again, killing it at random moments, until one comes through; count the kills."""
+    for kills in range(200):
+        process = begin()
+        process.join(rng.uniform(0.0, longest) if kills < 60 else None)
+        if not process.is_alive():
+            assert process.exitcode == 0, f"a start after {kills} kills failed with exit code {process.exitcode}"
             return kills
-        else:
-            raise AssertionError(f"a start after {kills} kills failed with exit code {process.exitcode}")
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
     raise AssertionError("never came through")
+
+
+def run_and_kill(recipe, overrides, rng, longest, slow=0.0):
+    """Start a run until it comes through; count the kills that hit."""
+    return kill_until_through(lambda: start(recipe, overrides, slow), rng, longest)
 
 
 def run_killed(count, recipe, overrides, quiet, seconds):
